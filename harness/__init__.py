@@ -1,0 +1,1 @@
+"""The test machine: histories, generators, worlds, systems under test, the run and its report."""

@@ -1,0 +1,118 @@
+"""Systems under test: how to start, reach and understand each, and what it promises.
+
+A system is one file here, or any class named on the command line as `--system=module:Class`.
+Nothing else in the harness knows a system by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from harness.worlds import Cluster
+
+Reads = Literal["consistent", "default", "stale"]
+
+
+class Refused(Exception):
+    """The operation has definitely not happened: becomes `fail`."""
+
+
+class Indeterminate(Exception):
+    """The operation may have happened, or may still: becomes `info`. The client is closed after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says about a run."""
+
+    nodes: tuple[str, ...]
+    servers: int
+    """How many of the nodes are servers: the first ones. The rest are client agents, where a system has such."""
+    reads: Reads = "consistent"
+    agent: Sequence[str] | None = None
+    """The program to run instead of the system's own (a mutant, another version)."""
+    extra: Mapping[str, str] | None = None
+    """System-specific settings."""
+
+
+class KV(Protocol):
+    """One client's connection to one node's key-value interface. Values are JSON values.
+
+    Every method raises `Refused` or `Indeterminate`; anything else is a bug in the adapter.
+    """
+
+    async def read(self, key: str) -> Any:
+        """The value, or None if there is no such key."""
+        ...
+
+    async def write(self, key: str, value: Any) -> None: ...
+
+    async def cas(self, key: str, old: Any, new: Any) -> bool:
+        """Atomically replace `old` by `new`; False if the value was not `old`. Never retried."""
+        ...
+
+    async def scan(self, prefix: str) -> dict[str, Any]:
+        """All keys under the prefix, with their values, read at one moment."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipBounds:
+    """What a system's membership protocol promises, in seconds, from its own parameters.
+
+    `formula` says in words how each was derived."""
+
+    detect: float
+    """After a node dies, every live node in its connected component sees it failed within this."""
+    converge: float
+    """After the last fault heals, every live node sees every live node alive within this."""
+    formula: str
+
+
+class System(Protocol):
+    """A system under test, bound to one cluster."""
+
+    name: str
+
+    def promise(self, workload: str, options: Options) -> str | None:
+        """What it promises of this workload under these options, in a sentence with its source.
+
+        None: nothing, and the workload is skipped aloud.
+        """
+        ...
+
+    def missing(self, options: Options) -> str | None:
+        """What is not installed here and how to get it, or None."""
+        ...
+
+    async def start(self, cluster: Cluster, options: Options, node: str) -> None:
+        """Start the node's agent, for the first time or again over its data."""
+        ...
+
+    async def await_ready(self, cluster: Cluster, options: Options, timeout: float) -> None:
+        """Return once the whole cluster serves; SetupError, with the end of a log, if it does not."""
+        ...
+
+    async def leader(self, cluster: Cluster, options: Options) -> str | None:
+        """The node that a majority of those that answer call leader, if any."""
+        ...
+
+    async def kv(self, cluster: Cluster, options: Options, node: str) -> KV:
+        """Open a client. Raises Refused if the node does not take connections."""
+        ...
+
+    async def members(self, cluster: Cluster, options: Options, node: str) -> dict[str, str]:
+        """Each member's status as this node sees it: "alive", "suspect", "failed" or "left"."""
+        ...
+
+    def membership_bounds(self, options: Options) -> MembershipBounds | None:
+        """None if it has no gossip membership."""
+        ...
+
+    def recovery_bound(self, options: Options) -> float:
+        """Seconds after the last heal within which operations must succeed on every node again."""
+        ...

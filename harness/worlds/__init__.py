@@ -1,0 +1,114 @@
+"""Where nodes live: one `Cluster` interface, several worlds.
+
+Rules
+-----
+1. A world says what it can do (`capabilities`); asking for more is a `SetupError`, never silence.
+2. Closing a cluster leaves nothing: no process, interface, namespace, mount or rule.
+3. A process that ends without the harness having asked is a crash, and is reported through `exits`.
+4. A fault that could not be injected raises `InjectionError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+Link = tuple[str, str]
+"""A directed pair of nodes: what the first sends, the second may not receive."""
+
+CAPABILITIES: Mapping[str, str] = {
+    "kill": "SIGKILL a node's process",
+    "pause": "SIGSTOP and SIGCONT a node's process",
+    "cut": "drop what one node sends another, per direction",
+}
+"""Every capability there is, and what it means."""
+
+
+class SetupError(Exception):
+    """The run cannot start: something is missing on this machine, or a system did not come up.
+
+    The message says what to do.
+    """
+
+
+class InjectionError(Exception):
+    """A fault could not be injected (or healed): the run's verdict would be about something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a command did."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """A node's process ended."""
+
+    node: str
+    status: str
+    """In words: "exit status 1" or "killed by SIGSEGV"."""
+    expected: bool
+    """Whether the harness had asked for it (kill, stop)."""
+
+
+class Cluster(Protocol):
+    """The nodes of one run. Every world implements it; `harness.worlds.conformance` tests that it does."""
+
+    nodes: tuple[str, ...]
+    """Names: n1, n2, ..."""
+    capabilities: frozenset[str]
+    exits: list[Exit]
+    """Every process end so far, in order."""
+
+    def address(self, node: str) -> str:
+        """The node's IPv4 address."""
+        ...
+
+    def directory(self, node: str) -> Path:
+        """The node's own folder on the harness's machine: `data/` survives a kill, `log` is its output."""
+        ...
+
+    async def start(self, node: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Start the node's process (one per node). Its output goes to the node's log."""
+        ...
+
+    async def stop(self, node: str, timeout: float = 10.0) -> None:
+        """SIGTERM, and SIGKILL if it is still there after `timeout` seconds."""
+        ...
+
+    async def kill(self, node: str) -> None:
+        """SIGKILL the node's process and all its children; returns once they are gone."""
+        ...
+
+    async def pause(self, node: str) -> None: ...
+
+    async def resume(self, node: str) -> None: ...
+
+    def running(self, node: str) -> bool:
+        """Whether the node's process is there (paused counts)."""
+        ...
+
+    async def run(self, node: str, argv: Sequence[str], timeout: float = 10.0) -> Completed:
+        """Run a command on the node to its end."""
+        ...
+
+    async def cut(self, links: Iterable[Link]) -> None:
+        """Make exactly these directed links drop everything, atomically; all others are whole again."""
+        ...
+
+    async def connect(
+        self, factory: Callable[[], asyncio.Protocol], node: str, port: int
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        """Open a client's stream to the node, over a network that no fault touches."""
+        ...
+
+    async def close(self) -> None:
+        """Kill everything and take the world down. Idempotent."""
+        ...
