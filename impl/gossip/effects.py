@@ -1,0 +1,98 @@
+"""What the gossip core asks of its shell, and what it tells it.
+
+The core keeps effects in order until `Gossip.take()`; the shell carries out the first two and may show the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Address = tuple[str, int]
+"""An IPv4 address in dotted form, and a port."""
+
+Status = Literal["alive", "leaving", "left", "failed"]
+"""Serf's view of a member. A suspect is still `alive` (with `Member.suspect`)."""
+
+Change = Literal["joined", "updated", "suspected", "cleared", "failed", "left", "reaped"]
+"""What happened to a member. `joined` also when a failed one is alive again; `cleared` ends a suspicion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member as this agent sees it at one moment."""
+
+    name: str
+    address: Address
+    tags: Mapping[str, str]
+    status: Status
+    suspect: bool
+    incarnation: int
+    versions: tuple[int, int, int, int, int, int]
+    """Protocol min, max, current, then the same of the delegate (Serf) protocol."""
+    changed_ns: int
+    """When this agent last saw it come alive or fail, on this agent's monotonic clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendDatagram:
+    """Send `data` to `to`, best effort. A local error (EPERM, ENETUNREACH) counts as a lost datagram."""
+
+    to: Address
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStream:
+    """Connect to `to`, write `request`, read one reply with a `StreamReader`, close.
+
+    Answer once with `Gossip.stream_reply(token, message, now)`, or with `Gossip.stream_failed(token, reason, now)`
+    after any error, after an end without a whole reply, or when `timeout_ns` have passed since this was taken.
+    """
+
+    token: int
+    to: Address
+    request: bytes
+    timeout_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChanged:
+    """A member's status or tags changed; `member` is as it is after the change."""
+
+    change: Change
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class UserEvent:
+    """A user event reached this agent, once. Also delivered where it was fired."""
+
+    lamport_time: int
+    name: str
+    payload: bytes
+    coalesce: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JoinFinished:
+    """The exchange with one of the addresses given to `Gossip.join` ended. `error` is empty if it went well."""
+
+    address: Address
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveFinished:
+    """Everyone could know by now that we left: the shell may close its sockets and stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something an operator may want to read: a malformed packet, a name conflict, a one-way link."""
+
+    text: str
+
+
+Effect = SendDatagram | OpenStream | MemberChanged | UserEvent | JoinFinished | LeaveFinished | Warned
