@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -71,7 +72,7 @@ _TYPE_CODES: dict[str, int] = {"invoke": INVOKE, "ok": OK, "fail": FAIL, "info":
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Op)
 
-_Code = TypeVar("_Code", str, int | str | None)
+_Value = TypeVar("_Value")
 
 
 def encode(op: Op) -> bytes:
@@ -136,22 +137,28 @@ class History:
         self.source = str(source)
         self.warnings: list[str] = list(warnings)
         """What a reader should know: a last line that was cut, times that went back in a foreign log."""
-        ops = self.ops
-        count = len(ops)
-        self.time: NDArray[np.int64] = np.array([op.time for op in ops], np.int64)
+        count = len(self.ops)
+        self.time: NDArray[np.int64] = np.fromiter(self._each("time"), np.int64, count)
         """Nanoseconds since the run began, per event."""
-        self.type: NDArray[np.int8] = np.fromiter((_TYPE_CODES[op.type] for op in ops), np.int8, count)
+        self.type: NDArray[np.int8] = np.fromiter(
+            map(_TYPE_CODES.__getitem__, self._each("type")), np.int8, count
+        )
         """INVOKE, OK, FAIL or INFO, per event."""
-        self.process: NDArray[np.int64] = np.array(
-            [-1 if op.process.__class__ is str else op.process for op in ops], np.int64
+        self.process: NDArray[np.int64] = np.fromiter(
+            [-1 if process.__class__ is str else process for process in self._each("process")],
+            np.int64,
+            count,
         )
         """Per event; -1 is the nemesis."""
-        f, self.fs = _interned([op.f for op in ops])
-        self.f: NDArray[np.int32] = f
+        fs: _Codes[str] = _Codes()
+        self.f: NDArray[np.int32] = np.fromiter(map(fs.__getitem__, self._each("f")), np.int32, count)
         """Index into `fs`, per event."""
-        key, self.keys = _interned([op.key for op in ops])
-        self.key: NDArray[np.int32] = key
-        """Index into `keys`, per event. `keys` may hold None: operations on no key in particular."""
+        self.fs: list[str] = list(fs)
+        keys: _Codes[int | str | None] = _Codes()
+        self.key: NDArray[np.int32] = np.fromiter(map(keys.__getitem__, self._each("key")), np.int32, count)
+        """Index into `keys`, per event."""
+        self.keys: list[int | str | None] = list(keys)
+        """May hold None: operations on no key in particular."""
         self._order, self._partner = self._pair()
         broken = self._breach()
         if broken is not None:
@@ -220,13 +227,19 @@ class History:
         events = [self.ops[i] for i in np.flatnonzero(self.process < 0)]
         return [(events[i], events[i + 1] if i + 1 < len(events) else None) for i in range(0, len(events), 2)]
 
+    def _each(self, field: str) -> Iterator[Any]:
+        return map(attrgetter(field), self.ops)
+
     def _pair(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Clients' events sorted by process, and for each event the index of the other half of its operation.
 
         A process does one operation at a time: within its events, an invocation's completion is the next one.
         """
         clients = np.flatnonzero(self.process >= 0)
-        order = clients[np.argsort(self.process[clients], kind="stable")]
+        processes = self.process[clients]
+        # The narrowest type that holds them: numpy sorts 16 bits by radix.
+        narrow = processes.astype(np.min_scalar_type(int(processes.max(initial=0))))
+        order = clients[np.argsort(narrow, kind="stable")]
         partner = np.full(len(self.ops), -1, np.int64)
         first, second = order[:-1], order[1:]
         paired = (
@@ -250,12 +263,13 @@ class History:
                 found.append((int(where[breaches].min()), why))
 
         everything = np.arange(count)
-        index = np.array([op.index for op in self.ops], np.int64)
+        index = np.fromiter(self._each("index"), np.int64, count)
         first(index != everything, everything, "the index is not the previous one plus 1: events are missing")
         first(self.time[1:] < self.time[:-1], everything[1:], "the time is before the previous event's")
-        first((self.process < 0) & (self.type != INFO), everything, "the nemesis's events are all info")
-        negative = np.array([op.process.__class__ is int for op in self.ops]) & (self.process < 0)
-        first(negative, everything, "a process is a number from 0 up, or the nemesis")
+        others = np.flatnonzero(self.process < 0)
+        first(self.type[others] != INFO, others, "the nemesis's events are all info")
+        strangers = np.array([self.ops[i].process != NEMESIS for i in others], np.bool_)
+        first(strangers, others, "a process is a number from 0 up, or the nemesis")
 
         order = self._order
         before, after = order[:-1], order[1:]
@@ -289,10 +303,12 @@ class History:
         return position, f"{why} (index {op.index}, process {op.process}, {op.type} {op.f})"
 
 
-def _interned(values: list[_Code]) -> tuple[NDArray[np.int32], list[_Code]]:
-    """Codes of the values in order of first appearance, and the values by code."""
-    codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
-    return np.array([codes[value] for value in values], np.int32), list(codes)
+class _Codes(dict[_Value, int]):
+    """Codes of values in order of first appearance: a dict whose look-up of a new value adds it."""
+
+    def __missing__(self, value: _Value) -> int:
+        self[value] = code = len(self)
+        return code
 
 
 def _decode_lines(path: Path, body: bytes) -> list[Op]:
