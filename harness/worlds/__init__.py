@@ -112,3 +112,19 @@ class Cluster(Protocol):
     async def close(self) -> None:
         """Kill everything and take the world down. Idempotent."""
         ...
+
+
+class World(Protocol):
+    """A place where clusters can be. Made with no arguments; found by name, or given as `module:Class`."""
+
+    name: str
+    capabilities: frozenset[str]
+    """What its clusters can do, known before one is opened."""
+
+    def missing(self) -> str | None:
+        """What keeps it from working on this machine and what to do about it, or None."""
+        ...
+
+    async def open(self, nodes: tuple[str, ...], directory: Path) -> Cluster:
+        """Make a cluster; each node's own folder is `directory/<node>`. SetupError if it cannot be made."""
+        ...
