@@ -65,7 +65,7 @@ class Cluster(Protocol):
     """Names: n1, n2, ..."""
     capabilities: frozenset[str]
     exits: list[Exit]
-    """Every process end so far, in order."""
+    """Every end of a node's process so far, in order."""
 
     def address(self, node: str) -> str:
         """The node's IPv4 address."""
@@ -76,27 +76,44 @@ class Cluster(Protocol):
         ...
 
     async def start(self, node: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Start the node's process (one per node). Its output goes to the node's log."""
+        """Start the node's process (one per node), with `env` on top of the harness's environment.
+
+        Its output goes to the end of the node's log. SetupError if there is no such program, or one runs.
+        What a former process left running on the node is killed first.
+        """
         ...
 
     async def stop(self, node: str, timeout: float = 10.0) -> None:
-        """SIGTERM, and SIGKILL if it is still there after `timeout` seconds."""
+        """SIGTERM, and SIGKILL if it is still there after `timeout` seconds; then `kill` what it left."""
         ...
 
     async def kill(self, node: str) -> None:
-        """SIGKILL the node's process and all its children; returns once they are gone."""
+        """SIGKILL the node's process and all its children; returns once they are gone.
+
+        Nothing there: no-op.
+        """
         ...
 
-    async def pause(self, node: str) -> None: ...
+    async def pause(self, node: str) -> None:
+        """SIGSTOP the node's process and all its children; returns once they stand still.
 
-    async def resume(self, node: str) -> None: ...
+        InjectionError if the node's process is not running.
+        """
+        ...
+
+    async def resume(self, node: str) -> None:
+        """SIGCONT all that is paused on the node. Nothing paused: no-op."""
+        ...
 
     def running(self, node: str) -> bool:
         """Whether the node's process is there (paused counts)."""
         ...
 
     async def run(self, node: str, argv: Sequence[str], timeout: float = 10.0) -> Completed:
-        """Run a command on the node to its end."""
+        """Run a command on the node to its end, whether or not the node's process is there.
+
+        SetupError if there is no such program; TimeoutError after killing it. `kill` kills it too.
+        """
         ...
 
     async def cut(self, links: Iterable[Link]) -> None:
@@ -106,7 +123,14 @@ class Cluster(Protocol):
     async def connect(
         self, factory: Callable[[], asyncio.Protocol], node: str, port: int
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        """Open a client's stream to the node, over a network that no fault touches."""
+        """Open a client's stream to the node, over a network that no fault touches.
+
+        OSError if the node refuses (ConnectionRefusedError: nothing listens); no timeout of its own.
+        """
+        ...
+
+    def on_exit(self, callback: Callable[[Exit], None]) -> None:
+        """Call back, in the event loop, at every process end from now on, as `exits` grows."""
         ...
 
     async def close(self) -> None:
