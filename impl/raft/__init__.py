@@ -35,6 +35,16 @@ from impl.raft.errors import (
     NotLeader,
     ProposalRefused,
     RaftError,
+    TransferRefused,
+)
+from impl.raft.membership import (
+    AddNonvoter,
+    AddVoter,
+    ConfigurationChange,
+    DemoteVoter,
+    RemoveServer,
+    decode_configuration,
+    encode_configuration,
 )
 from impl.raft.messages import (
     AppendEntries,
@@ -56,21 +66,7 @@ from impl.raft.messages import (
     decode_message,
     encode_message,
 )
-from impl.raft.types import (
-    NEVER_NS,
-    AddNonvoter,
-    AddVoter,
-    Config,
-    ConfigurationChange,
-    DemoteVoter,
-    Effects,
-    HardState,
-    RemoveServer,
-    Restored,
-    Role,
-    decode_configuration,
-    encode_configuration,
-)
+from impl.raft.types import NEVER_NS, Config, Effects, HardState, Restored, Role
 
 __all__ = [
     "NEVER_NS",
@@ -107,6 +103,7 @@ __all__ = [
     "Snapshot",
     "SnapshotReply",
     "TimeoutNow",
+    "TransferRefused",
     "VoteReply",
     "decode_configuration",
     "decode_message",

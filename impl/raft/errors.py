@@ -36,3 +36,7 @@ class LeadershipTransferInProgress(ProposalRefused):
 
 class ConfigurationChangeRefused(ProposalRefused):
     """The change is not possible now, or not at all: the text says which. The configuration is as before."""
+
+
+class TransferRefused(ProposalRefused):
+    """Leadership cannot go where it was asked to: name another voter, or none."""

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from impl.raft.errors import ConfigurationChangeRefused
-from impl.raft.messages import Configuration, Entry, EntryKind, Message, Server, ServerId, Snapshot
+from impl.raft.messages import Entry, Message, ServerId, Snapshot
 
 MILLISECOND_NS = 1_000_000
 
@@ -35,75 +34,6 @@ class HardState(msgspec.Struct, frozen=True, gc=False):
 
     term: int = 0
     vote: ServerId | None = None
-
-
-class AddVoter(msgspec.Struct, frozen=True, tag=True):
-    """Add a voter, turn a non-voter into one, or give a server a new address."""
-
-    id: ServerId
-    address: str
-
-
-class AddNonvoter(msgspec.Struct, frozen=True, tag=True):
-    """Add a server that receives the log but counts in no quorum. A voter stays a voter."""
-
-    id: ServerId
-    address: str
-
-
-class DemoteVoter(msgspec.Struct, frozen=True, tag=True):
-    """Turn a voter into a non-voter."""
-
-    id: ServerId
-
-
-class RemoveServer(msgspec.Struct, frozen=True, tag=True):
-    """Take a server out of the cluster."""
-
-    id: ServerId
-
-
-ConfigurationChange = AddVoter | AddNonvoter | DemoteVoter | RemoveServer
-"""Single-server changes: any quorum of the old configuration meets any of the new (thesis section 4.1)."""
-
-
-def changed(configuration: Configuration, change: ConfigurationChange) -> Configuration:
-    """The configuration after `change`.
-
-    Raises ConfigurationChangeRefused if the change makes no sense: an unknown server, an address in use by
-    another server, or no voter left.
-    """
-    old = configuration.get(change.id)
-    match change:
-        case AddVoter() | AddNonvoter():
-            voter = isinstance(change, AddVoter) or (old is not None and old.voter)
-            new = Server(id=change.id, address=change.address, voter=voter)
-            for server in configuration.servers:
-                if server.address == new.address and server.id != new.id:
-                    raise ConfigurationChangeRefused(f"address {new.address} belongs to server {server.id}")
-            if old is None:
-                return Configuration(servers=(*configuration.servers, new))
-            servers = tuple(new if server is old else server for server in configuration.servers)
-        case DemoteVoter() | RemoveServer():
-            if old is None:
-                raise ConfigurationChangeRefused(f"server {change.id} is not in the configuration")
-            kept = () if isinstance(change, RemoveServer) else (Server(old.id, old.address, voter=False),)
-            servers = tuple(
-                piece for server in configuration.servers for piece in (kept if server is old else (server,))
-            )
-    if not any(server.voter for server in servers):
-        raise ConfigurationChangeRefused(f"{change} would leave no voter")
-    return Configuration(servers=servers)
-
-
-def encode_configuration(configuration: Configuration) -> bytes:
-    """A configuration as the data of an entry of kind CONFIGURATION."""
-    return msgspec.msgpack.encode(configuration)
-
-
-def decode_configuration(data: bytes) -> Configuration:
-    """The inverse of `encode_configuration`. Raises msgspec.DecodeError."""
-    return msgspec.msgpack.decode(data, type=Configuration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,27 +170,3 @@ class Effects:
             or self.snapshot is not None
             or self.reads_failed
         )
-
-
-__all__ = [
-    "NEVER_NS",
-    "AddNonvoter",
-    "AddVoter",
-    "Config",
-    "Configuration",
-    "ConfigurationChange",
-    "DemoteVoter",
-    "Effects",
-    "Entry",
-    "EntryKind",
-    "HardState",
-    "RemoveServer",
-    "Restored",
-    "Role",
-    "Server",
-    "ServerId",
-    "Snapshot",
-    "changed",
-    "decode_configuration",
-    "encode_configuration",
-]
