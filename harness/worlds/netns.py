@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.worlds import Completed, Exit, InjectionError, Link, SetupError
+from harness.worlds import WORLDS, Completed, Exit, InjectionError, Link, SetupError
 from harness.worlds.netns_control import Channel, Host
 
 CAPABILITIES = frozenset({"kill", "pause", "cut"})
@@ -47,7 +47,10 @@ class Netns:
         return _probe()
 
     async def open(self, nodes: Sequence[str], directory: Path) -> NetnsCluster:
-        """Make a cluster of 1 to 253 nodes: 10.0.0.1 and up. Takes about 0.3 s for five."""
+        """Make a cluster of 1 to 253 nodes: 10.0.0.1 and up. Takes about 0.3 s for five.
+
+        It ends with the thread that opened it, if it has not been closed before.
+        """
         if not 1 <= len(nodes) <= NODES_MAX or len(set(nodes)) != len(nodes):
             raise SetupError(
                 f"a netns cluster has 1 to {NODES_MAX} nodes with different names, not {nodes!r}"
@@ -68,7 +71,13 @@ def _probe() -> str | None:
     )
     if probe.returncode == 0:
         return None
-    return f"the netns world cannot be made here: {probe.stdout.strip() or probe.stderr.strip()}"
+    return _impossible(probe.stdout or probe.stderr)
+
+
+def _impossible(why: str) -> str:
+    others = [name for name in WORLDS if name != Netns.name]
+    remain = f"Worlds that remain: {', '.join(others)}." if others else "This version has no other world."
+    return f"the netns world cannot be made on this machine: {why.strip()}\n{remain}"
 
 
 def _helper(argument: str) -> list[str]:
@@ -121,7 +130,7 @@ class NetnsCluster:
             await self._hub.request({"op": "boot", "parent": os.getpid(), "nodes": specs})
         except InjectionError as error:
             log = (self._directory / _LOG).read_text(errors="replace")
-            raise SetupError(f"the netns world cannot be made here: {error}\n{log}".strip()) from error
+            raise SetupError(_impossible(f"{error}\n{log}")) from error
 
     def _start_helper(self, fds: Sequence[int]) -> subprocess.Popen[bytes]:
         with open(self._directory / _LOG, "ab") as log:
@@ -178,9 +187,11 @@ class NetnsCluster:
         return await self._hosts[node].run(argv, dict(os.environ), timeout)
 
     async def cut(self, links: Iterable[Link]) -> None:
-        pairs = sorted({(self._index[sender], self._index[receiver]) for sender, receiver in links})
-        if any(sender == receiver for sender, receiver in pairs):
-            raise InjectionError("a node cannot be cut from itself: no network lies between")
+        wanted = set(links)
+        for sender, receiver in wanted:
+            if sender == receiver or not self._index.keys() >= {sender, receiver}:
+                raise InjectionError(f"there is no link from {sender} to {receiver} that could be cut")
+        pairs = sorted((self._index[sender], self._index[receiver]) for sender, receiver in wanted)
         await self._request_hub({"op": "cut", "links": pairs})
 
     async def connect(

@@ -147,12 +147,11 @@ class Host:
     async def start(self, argv: Sequence[str], env: Mapping[str, str], log: int) -> None:
         if self._main is not None:
             raise SetupError(f"{self._node} already runs a process: stop or kill it first")
-        main = self._main = next(self._ids)
+        self._main = next(self._ids)
         try:
-            await self._spawn(main, argv, env, log, log, alone=True)
-        except BaseException:
-            if self._main == main:
-                self._main = None
+            await self._spawn(self._main, argv, env, log, log, alone=True)
+        except SetupError:
+            self._main = None
             raise
 
     async def stop(self, timeout: float) -> None:
@@ -177,14 +176,16 @@ class Host:
             os.close(stdout_read)
             os.close(stderr_read)
             raise
-        outputs = [asyncio.ensure_future(_read_to_end(fd)) for fd in (stdout_read, stderr_read)]
         try:
             async with asyncio.timeout(timeout):
-                stdout, stderr = await asyncio.gather(*outputs)
-                status = await asyncio.shield(ended)
-        except TimeoutError:
+                stdout, stderr = await asyncio.gather(_read_to_end(stdout_read), _read_to_end(stderr_read))
+                status = await ended
+        except BaseException as error:
             await self.request({"op": "kill", "id": process})
-            raise TimeoutError(f"{argv[0]} on {self._node} did not end within {timeout:g} s") from None
+            if isinstance(error, TimeoutError):
+                words = f"{argv[0]} on {self._node} did not end within {timeout:g} s"
+                raise TimeoutError(words) from None
+            raise
         return Completed(os.waitstatus_to_exitcode(status), stdout, stderr)
 
     def close(self) -> None:

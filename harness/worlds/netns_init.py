@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 HUB_ADDRESS = "10.0.0.254"
 PREFIX_LENGTH = 24
-NODES_MAX = 253
 
 _RULES = """
 add table bridge splitbrain
@@ -343,11 +342,10 @@ def _remedy(error: int | None) -> str:
     if error in (errno.EINVAL, errno.ENOSYS):
         return "It was built without these namespaces: another kernel is needed."
     if error in (errno.ENOSPC, errno.EUSERS):
-        limits = {
-            path.name: path.read_text().strip() for path in Path("/proc/sys/user").glob("max_*_namespaces")
-        }
-        listed = ", ".join(f"user.{name}={value}" for name, value in sorted(limits.items()))
-        return f"A limit is reached ({listed}). Raise it, e.g. sudo sysctl user.max_user_namespaces=10000"
+        return (
+            "A limit on their number is reached; `sysctl user` shows them all. "
+            "Raise them: sudo sysctl user.max_user_namespaces=10000 user.max_net_namespaces=10000"
+        )
     if _reads("/proc/sys/kernel/unprivileged_userns_clone", "0"):
         return "Allow it to ordinary users: sudo sysctl kernel.unprivileged_userns_clone=1. Or run as root."
     if os.geteuid() != 0 and _reads("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"):

@@ -31,7 +31,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -181,7 +181,7 @@ class _Node:
             pass
 
 
-def _await_threads(what: str, done: Any) -> None:
+def _await_threads(what: str, done: Callable[[str], bool]) -> None:
     deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
     while waiting := [(thread, state) for thread, state in _threads() if not done(state)]:
         if time.monotonic() > deadline:
