@@ -614,7 +614,7 @@ class Raft:
         match progress.state:
             case ProgressState.PROBE if index >= progress.next_index - 1:
                 progress.replicate()
-            case ProgressState.SNAPSHOT if progress.match_index >= self._log.base_index:
+            case ProgressState.SNAPSHOT if progress.needs_no_snapshot(self._log.base_index):
                 progress.replicate()
         if index > self.commit_index:
             self._maybe_commit()

@@ -76,6 +76,14 @@ class Progress:
         self.snapshot = snapshot
         self.snapshot_offset = 0
 
+    def needs_no_snapshot(self, base_index: int) -> bool:
+        """Whether the one under way has arrived, or the leader's log, which begins after the base, is enough.
+
+        The log may have moved on meanwhile, and the follower need another snapshot.
+        """
+        assert self.snapshot is not None
+        return self.match_index >= min(self.snapshot.index, base_index)
+
     def sent_through(self, index: int) -> None:
         """Entries up to `index` are under way: assume that they will arrive."""
         self.next_index = index + 1
