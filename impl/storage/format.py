@@ -33,10 +33,11 @@ if
 
 and anything else, such as flipped bits, is damage.
 
-What this cannot tell: whoever shortens the newest segment, or zeroes a sector at its end, takes away a batch
-that may have been flushed, and it will look torn. So will a flipped bit in the last batch if that batch holds
-a whole sector of zeros. No log can do better without a second place that remembers where the flushed part
-ends (Alagappan et al., Protocol-Aware Recovery for Consensus-Based Storage, FAST 2018, section 3.3.3).
+What this cannot tell: whoever removes or shortens the newest segment, or zeroes a sector at its end, takes
+away what may have been flushed, and it will look torn, or as if it had never been. So will a flipped bit in
+the last batch if that batch holds a whole sector of zeros. No log can do better without a second place that
+remembers where the flushed part ends (Alagappan et al., Protocol-Aware Recovery for Consensus-Based Storage,
+FAST 2018, section 3.3.3).
 """
 
 from __future__ import annotations

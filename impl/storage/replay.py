@@ -146,7 +146,8 @@ def replay(disk: Disk, trailing_entries: int) -> Found:
         data = newest_data if number == numbers[-1] else _read(disk, file)
         header = decode_segment_header(file, data, number)
         if next_batch is not None and header.first_batch != next_batch:
-            raise Corrupt(file, 0, f"begins with batch {header.first_batch}, but {next_batch} is due")
+            why = f"the next batch here is {next_batch}, but {file} begins with batch {header.first_batch}"
+            raise Corrupt(segment_file(number - 1), segments[-1].size, why)
         batches, next_batch, size, cut = decode_segment(file, data, header, newest=number == numbers[-1])
         segment = SegmentInUse(number, size)
         for offset, batch in batches:
