@@ -4,13 +4,13 @@ The shell owns sockets and clock and drives one `Gossip`:
 
     gossip = Gossip(name, address, tags, LAN, random, now_ns)
     gossip.join([("10.0.0.1", 8301)], now_ns)
-    gossip.datagram(data, source, now_ns)                  # a datagram came in
-    gossip.tick(now_ns)                                    # the clock reached gossip.deadline_ns
-    message = reader.feed(chunk)                           # reader = StreamReader(), one per stream
-    reply = gossip.stream_request(message, source, now_ns)   # message came on an accepted stream: write reply, close
-    gossip.stream_reply(token, message, now_ns)              # message came on a stream opened for OpenStream(token)
-    gossip.stream_failed(token, reason, now_ns)              # no reply on it
-    for effect in gossip.take(): ...                       # after any of these
+    gossip.tick(now_ns)                                 the clock reached gossip.deadline_ns
+    gossip.datagram(data, source, now_ns)               a datagram came in
+    message = StreamReader().feed(data)                 bytes of a stream, until there is a message:
+    gossip.stream_request(message, source, now_ns)      came on a peer's stream: returns the answer
+    gossip.stream_reply(token, message, now_ns)         came on the stream of OpenStream(token)
+    gossip.stream_failed(token, reason, now_ns)         nothing came on it
+    for effect in gossip.take(): ...                    after any of these
 
 Times are integer nanoseconds of one monotonic clock. Nothing here reads a clock, opens a socket or draws
 randomness other than from the `random.Random` it was given.

@@ -48,7 +48,7 @@ class Config:
     packet_bytes_max: int = 1400
     """A datagram, with what is piggybacked on it, is not longer (memberlist: UDPBufferSize)."""
     dead_node_reclaim_ns: int = 0
-    """After how long the name of a dead node may come back from another address; 0 is never (Consul: 30 s)."""
+    """After how long a dead node's name may come back from another address; 0 is never (Consul: 30 s)."""
 
     reap_interval_ns: int = 15 * SECOND
     reconnect_interval_ns: int = 30 * SECOND

@@ -1,6 +1,7 @@
 """What the gossip core asks of its shell, and what it tells it.
 
-The core keeps effects in order until `Gossip.take()`; the shell carries out the first two and may show the rest.
+The core keeps effects in order until `Gossip.take()`. The shell carries out `SendDatagram` and `OpenStream`
+and may show the rest.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class SendDatagram:
 class OpenStream:
     """Connect to `to`, write `request`, read one reply with a `StreamReader`, close.
 
-    Answer once with `Gossip.stream_reply(token, message, now)`, or with `Gossip.stream_failed(token, reason, now)`
-    after any error, after an end without a whole reply, or when `timeout_ns` have passed since this was taken.
+    Answer once, by `Gossip.stream_reply(token, message, now)`, or by `Gossip.stream_failed(token, reason,
+    now)` after any error, after an end without a whole reply, or `timeout_ns` after this effect was taken.
     """
 
     token: int
@@ -77,7 +78,7 @@ class UserEvent:
 
 @dataclass(frozen=True, slots=True)
 class JoinFinished:
-    """The exchange with one of the addresses given to `Gossip.join` ended. `error` is empty if it went well."""
+    """The exchange with an address given to `Gossip.join` ended. `error` is empty if it went well."""
 
     address: Address
     error: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Malformed(Exception):
-    """A peer sent bytes that are not a message. Close the stream or drop the packet; the text says what is wrong."""
+    """A peer sent bytes that are not a message; the text says why. Close the stream or drop the packet."""
 
 
 class TooLarge(ValueError):

@@ -1,0 +1,133 @@
+"""Everyone that memberlist knows of, in the order of probing.
+
+Rules
+-----
+1. The order is a random permutation, made anew at the end of each round; a newcomer gets a random place in
+   it, so that detection takes no longer for it than for others (SWIM section 4.3).
+2. Whoever is dead for longer than `gossip_to_the_dead_ns`, or has left for longer than
+   `tombstone_timeout_ns`, is forgotten at the end of a round.
+3. Picking k random members takes time in k, not in n, as long as most members qualify.
+
+Source: memberlist state.go `probe`, `resetNodes`; util.go `kRandomNodes`, `moveDeadNodes`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .effects import Address
+from .wire import NodeState, State, Versions, address_of
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """What we believe of one member."""
+
+    name: str
+    address_bytes: bytes
+    port: int
+    address: Address
+    meta: bytes
+    versions: Versions
+    incarnation: int
+    state: State
+    changed_ns: int
+
+    @property
+    def gone(self) -> bool:
+        return self.state in (State.DEAD, State.LEFT)
+
+    def move_to(self, address_bytes: bytes, port: int) -> None:
+        self.address_bytes, self.port = address_bytes, port
+        self.address = address_of(address_bytes, port)
+
+    def to_wire(self) -> NodeState:
+        return NodeState(
+            self.name,
+            self.address_bytes,
+            self.port,
+            self.meta,
+            self.incarnation,
+            self.state,
+            self.versions,
+        )
+
+
+class Table:
+    """All nodes, ourselves included."""
+
+    def __init__(self, random: random.Random, gossip_to_the_dead_ns: int, tombstone_timeout_ns: int) -> None:
+        self._random = random
+        self._gossip_to_the_dead_ns = gossip_to_the_dead_ns
+        self._tombstone_timeout_ns = tombstone_timeout_ns
+        self._by_name: dict[str, Node] = {}
+        self._order: list[Node] = []
+        self._next_probe = 0
+        self._live = 0
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def live(self) -> int:
+        """How many are alive or suspect, ourselves included."""
+        return self._live
+
+    def get(self, name: str) -> Node | None:
+        return self._by_name.get(name)
+
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(self._order)
+
+    def add(self, node: Node) -> None:
+        self._by_name[node.name] = node
+        place = self._random.randrange(len(self._order) or 1)
+        self._order.append(node)
+        self._order[place], self._order[-1] = self._order[-1], self._order[place]
+        self._live += not node.gone
+
+    def change(self, node: Node, state: State, now_ns: int) -> None:
+        """The only way to change a state: keeps the count of live nodes."""
+        was_gone = node.gone
+        node.state, node.changed_ns = state, now_ns
+        self._live += was_gone - node.gone
+
+    def next_to_probe(self, wanted: Callable[[Node], bool], now_ns: int) -> Node | None:
+        """The next wanted node in the order, None if a whole round has none."""
+        for _ in range(len(self._order) + 1):
+            if self._next_probe >= len(self._order):
+                self._start_round(now_ns)
+            if not self._order:
+                return None
+            node = self._order[self._next_probe]
+            self._next_probe += 1
+            if wanted(node):
+                return node
+        return None
+
+    def pick(self, count: int, wanted: Callable[[Node], bool]) -> list[Node]:
+        """Up to `count` different random nodes that are wanted; fewer only with hardly more there."""
+        picked: list[Node] = []
+        size = len(self._order)
+        for _ in range(3 * size):
+            if len(picked) == count:
+                break
+            node = self._order[int(self._random.random() * size)]
+            if node not in picked and wanted(node):
+                picked.append(node)
+        return picked
+
+    def _start_round(self, now_ns: int) -> None:
+        kept = [node for node in self._order if not self._forgettable(node, now_ns)]
+        if len(kept) < len(self._order):
+            self._by_name = {node.name: node for node in kept}
+        self._random.shuffle(kept)
+        self._order = kept
+        self._next_probe = 0
+
+    def _forgettable(self, node: Node, now_ns: int) -> bool:
+        if node.state is State.DEAD:
+            return now_ns - node.changed_ns > self._gossip_to_the_dead_ns
+        return node.state is State.LEFT and now_ns - node.changed_ns > self._tombstone_timeout_ns
