@@ -9,37 +9,40 @@ Rules
 4. Everything that was damaged is healed before the final reads, however the main phase ended.
 5. Trouble of the harness itself (a fault not injected, a bug in a client) is never silent and never green:
    it is a `Problem` of the result.
+
+Theory of operation
+-------------------
+    setup      the world is opened, the system started and awaited
+    main       clients and nemesis, for the test's time limit
+    heal       the nemesis package's final generator: cuts healed, processes resumed and started again
+    recovery   the clients go on where they were, until every node has answered again (or its bound is over)
+    final      the workload's final generator
+    close      clients are closed, the world is taken down; logs are in its folder
+
+Whatever ends the main phase early (Ctrl-C, a fault that was not injected, a bug in a generator), the heal
+follows; only a second Ctrl-C skips it, and the world is taken down even then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Literal, Protocol
 
-from harness.generator import Operation, Source
-from harness.history import History
+from harness import generator as gen
+from harness.generator import Generator, GeneratorError, Operation, Source
+from harness.history import History, Op
+from harness.interpreter import Client as Client
+from harness.interpreter import Interpreter
+from harness.recorder import Recorder, Unwritable
 from harness.systems import Options, System
 from harness.verdict import Verdict
-from harness.worlds import Cluster
-
-
-class Client(Protocol):
-    """One thread's connection to one node, for one workload."""
-
-    async def invoke(self, operation: Operation) -> Any:
-        """Do it, and return the value of the `ok` event (of a write: what was written).
-
-        Raises `harness.systems.Refused` if it has definitely not happened (a cas whose old value was
-        another, too: its `fail`), `Indeterminate` if that is not known. Anything else is a bug in the
-        client: it becomes `info`, and the run is not green. The run loop bounds the time it takes
-        by cancelling it.
-        """
-        ...
-
-    async def close(self) -> None: ...
+from harness.worlds import Cluster, InjectionError, SetupError, World
 
 
 class Checker(Protocol):
@@ -183,10 +186,247 @@ class Problem:
 class Result:
     """What a run left besides its history."""
 
-    directory: Path
-    operations: int
-    """Invocations of clients."""
     counts: Mapping[str, Mapping[str, int]]
-    """Per function, how many ended ok, fail and info."""
+    """Of clients' operations, per function: how many were begun ("invoke") and ended "ok", "fail", "info"."""
     problems: tuple[Problem, ...]
     seconds: float
+    """From the first operation to the last."""
+
+
+class Observer(Protocol):
+    """Who watches a run while it goes on. Called on the event loop: must be quick."""
+
+    def phase(self, name: str) -> None:
+        """setup, main, heal, recovery, final or close begins."""
+        ...
+
+    def event(self, event: Op) -> None: ...
+
+
+SETUP_TIMEOUT = 60.0
+"""Seconds within which the system must serve."""
+
+FINAL_TIMEOUT = 30.0
+"""Seconds that the final operations may take together."""
+
+
+async def run(test: Test, world: World, directory: Path, observer: Observer) -> Result:
+    """Run the test. `directory` exists; gets `history.jsonl` and `nodes/`.
+
+    Trouble with the run is in `Result.problems`. Raises `harness.recorder.Unwritable` if the history cannot
+    be written, and asyncio.CancelledError if cancelled (as by Ctrl-C during the set-up, or a second one
+    later); the world is taken down then too.
+    """
+    return await _Run(test, world, directory, observer).run()
+
+
+class _Run:
+    """The state of one run."""
+
+    def __init__(self, test: Test, world: World, directory: Path, observer: Observer) -> None:
+        self.test = test
+        self.world = world
+        self.directory = directory
+        self.observer = observer
+        self.problems: list[Problem] = []
+        self.interrupted = False
+        self.healing = False
+        self.interpreter: Interpreter | None = None
+        self.seen_bugs: set[str] = set()
+
+    async def run(self) -> Result:
+        recorder = Recorder(
+            self.directory / "history.jsonl", on_event=self.observer.event, on_error=self._unwritable
+        )
+        try:
+            with self._interruptible():
+                await self._on_cluster(recorder)
+        finally:
+            recorder.close()
+        self._judge_success(recorder.counts)
+        return Result(recorder.counts, tuple(self.problems), recorder.now() / 1e9)
+
+    async def _on_cluster(self, recorder: Recorder) -> None:
+        self.observer.phase("setup")
+        cluster: Cluster | None = None
+        try:
+            nodes = self.directory / "nodes"
+            nodes.mkdir()
+            cluster = await self.world.open(self.test.nodes, nodes)
+            await self._start_system(cluster)
+            await self._operate(cluster, recorder)
+        except (SetupError, InjectionError) as error:  # after the set-up, the interpreter has the latter
+            self._problem("setup", str(error))
+        finally:
+            self.observer.phase("close")
+            if cluster is not None:
+                self._judge_exits(cluster)
+                await cluster.close()
+
+    async def _start_system(self, cluster: Cluster) -> None:
+        system, options = self.test.system, self.test.options
+        await asyncio.gather(*(system.start(cluster, options, node) for node in cluster.nodes))
+        await system.await_ready(cluster, options, SETUP_TIMEOUT)
+
+    async def _operate(self, cluster: Cluster, recorder: Recorder) -> None:
+        """Everything from the first operation to the last."""
+        test = self.test
+        environment = Environment(cluster, test.system, test.options, test.random("nemesis"))
+        interpreter = self.interpreter = Interpreter(
+            concurrency=test.concurrency,
+            seed=test.seed,
+            operation_timeout=test.operation_timeout,
+            recorder=recorder,
+            node=test.node,
+            open_client=lambda node: test.workload.open(test, cluster, node),
+            nemesis=lambda operation: test.nemesis.nemesis.invoke(environment, operation),
+            on_bug=self._bug,
+            on_injection_failure=self._not_injected,
+        )
+        clients: Generator | None = None
+        recorder.begin()
+        try:
+            try:
+                clients = await self._main(interpreter)
+            finally:
+                await self._heal(interpreter)
+            if clients is not None and not self._given_up():
+                await self._recover(interpreter, recorder, clients)
+            if not self._given_up():
+                self.observer.phase("final")
+                final = gen.clients(test.workload.final_generator(test))
+                await self._phase(
+                    interpreter, final, deadline=recorder.now() + gen.nanoseconds(FINAL_TIMEOUT)
+                )
+        finally:
+            await interpreter.close()
+
+    async def _main(self, interpreter: Interpreter) -> Generator | None:
+        """Clients and nemesis together. Returns what is left of the clients' generator."""
+        test = self.test
+        self.observer.phase("main")
+        clients = gen.clients(gen.stagger(1 / test.rate, gen.keyed("clients", test.workload.generator(test))))
+        nemesis = gen.nemesis(gen.keyed("nemesis", test.nemesis.generator))
+        left = await self._phase(
+            interpreter, gen.any_of(clients, nemesis), deadline=gen.nanoseconds(test.time_limit)
+        )
+        return None if left is None else gen.clients(left)
+
+    async def _heal(self, interpreter: Interpreter) -> None:
+        """Undo all damage. Nothing stops this but cancellation: not Ctrl-C, not a part of it that fails."""
+        self.observer.phase("heal")
+        self.healing = True
+        try:
+            await self._phase(interpreter, gen.nemesis(self.test.nemesis.final_generator))
+        finally:
+            self.healing = False
+
+    async def _recover(self, interpreter: Interpreter, recorder: Recorder, clients: Generator) -> None:
+        """Let the clients go on until every node that has any has answered one."""
+        test = self.test
+        self.observer.phase("recovery")
+        healed = recorder.now()
+        at_least = healed
+        if not self.interrupted:
+            at_least += gen.nanoseconds(test.workload.recovery_seconds(test))
+        bound = test.system.recovery_bound(test.options)
+        silent = {test.node(thread) for thread in range(test.concurrency)}
+
+        def recovered(event: Op) -> bool:
+            if event.type == "ok" and event.node is not None:
+                silent.discard(event.node)
+            return not silent and event.time >= at_least
+
+        # The operation that shows the recovery may itself take as long as an operation may.
+        deadline = max(at_least, healed + gen.nanoseconds(bound + test.operation_timeout))
+        left = await self._phase(interpreter, clients, deadline=deadline, stop_when=recovered)
+        if left is not None and silent and not self.interrupted and recorder.now() >= deadline:
+            seconds = (recorder.now() - healed) / 1e9
+            self._problem(
+                "recovery",
+                f"no operation succeeded on {', '.join(sorted(silent))} in the {seconds:.1f} s after "
+                f"the last heal; {test.system.name} promises {bound:g} s",
+            )
+
+    async def _phase(
+        self,
+        interpreter: Interpreter,
+        source: Source,
+        *,
+        deadline: int | None = None,
+        stop_when: Callable[[Op], bool] | None = None,
+    ) -> Generator | None:
+        """Drive a source; a bug in it is a problem, and gives None."""
+        try:
+            return await interpreter.run(source, deadline=deadline, stop_when=stop_when)
+        except Unwritable:
+            raise
+        except Exception as error:
+            what = str(error) if isinstance(error, GeneratorError) else f"{type(error).__name__}: {error}"
+            self._problem("harness", f"a generator, or a value that cannot be recorded: {what}")
+            return None
+
+    # --- What goes wrong -------------------------------------------------------------------------------
+
+    def _problem(self, kind: ProblemKind, message: str) -> None:
+        self.problems.append(Problem(kind, message))
+
+    def _given_up(self) -> bool:
+        """Whether what the cluster would still say is worth nothing: what was injected is not known."""
+        return any(problem.kind in ("injection", "harness") for problem in self.problems)
+
+    def _bug(self, message: str) -> None:
+        if message not in self.seen_bugs:  # once each: a client may run into its bug a thousand times
+            self.seen_bugs.add(message)
+            self._problem("harness", message)
+
+    def _not_injected(self, message: str) -> None:
+        self._problem("injection", message)
+        self._stop()
+
+    def _stop(self) -> None:
+        """Begin no more operations in this phase, unless it heals."""
+        if self.interpreter is not None and not self.healing:
+            self.interpreter.stop()
+
+    def _unwritable(self, error: Unwritable) -> None:
+        if self.interpreter is not None:
+            self.interpreter.fail(error)
+
+    def _judge_exits(self, cluster: Cluster) -> None:
+        for exit_ in cluster.exits:
+            if not exit_.expected:
+                log = cluster.directory(exit_.node) / "log"
+                self._problem("crash", f"{exit_.node} ended on its own: {exit_.status} (log: {log})")
+
+    def _judge_success(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+        if not counts and not any(problem.kind == "setup" for problem in self.problems):
+            self._problem("no-success", "no operation was attempted")
+        for f, count in counts.items():
+            if not count["ok"]:
+                self._problem("no-success", f"none of {count['invoke']} {f} operations succeeded")
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let the first Ctrl-C end the operations in order, and the second one everything."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+
+        def interrupt() -> None:
+            if self.interpreter is None or self.interrupted:
+                task.cancel()
+                return
+            self.interrupted = True
+            self._problem("interrupted", "stopped by Ctrl-C before its time was over")
+            self._stop()
+
+        try:
+            loop.add_signal_handler(signal.SIGINT, interrupt)
+        except (ValueError, RuntimeError, NotImplementedError):
+            yield  # not the main thread, or a loop without signals: whoever made it deals with Ctrl-C
+            return
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)

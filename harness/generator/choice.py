@@ -6,6 +6,7 @@ Each takes sources (`harness.generator.lift`) and returns a generator.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -76,7 +77,8 @@ class _AnyOf(msgspec.Struct, frozen=True):
         return operation, _AnyOf(put(self.sources, soonest.which, source), self.ends)
 
     def update(self, context: Context, event: Op) -> Generator:
-        return _AnyOf(update_all(self.sources, context, event), self.ends)
+        sources = update_all(self.sources, context, event)
+        return self if sources is self.sources else _AnyOf(sources, self.ends)
 
 
 def any_of(*sources: Source) -> Generator:
@@ -136,7 +138,8 @@ class _FlipFlop(msgspec.Struct, frozen=True):
         return step[0], _FlipFlop(sources, (self.turn + 1) % len(sources))
 
     def update(self, context: Context, event: Op) -> Generator:
-        return _FlipFlop(update_all(self.sources, context, event), self.turn)
+        sources = update_all(self.sources, context, event)
+        return self if sources is self.sources else _FlipFlop(sources, self.turn)
 
 
 def flip_flop(first: Source, second: Source) -> Generator:
@@ -147,32 +150,36 @@ def flip_flop(first: Source, second: Source) -> Generator:
 # --- On which threads --------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=256)
+def _mask(predicate: Callable[[Thread], bool], concurrency: int, threads: int) -> int:
+    """Those of the threads that the predicate takes."""
+    names = [*range(concurrency), NEMESIS]
+    return sum(1 << i for i, name in enumerate(names) if threads >> i & 1 and predicate(name))
+
+
 class _OnThreads(Wrapper, frozen=True):
     predicate: Callable[[Thread], bool]
-    everyone: int = 0
-    mask: int = 0
 
     def op(self, context: Context) -> Step:
-        mask = self._mask(context)
+        mask = _mask(self.predicate, context.concurrency, context.threads)
+        if not context.free & mask:
+            return PENDING if mask else None
         step = self.source.op(context.narrow(mask))
-        if not isinstance(step, tuple):
-            return step
-        return step[0], _OnThreads(step[1], self.predicate, context.threads, mask)
+        return (step[0], _OnThreads(step[1], self.predicate)) if isinstance(step, tuple) else step
 
     def update(self, context: Context, event: Op) -> Generator:
-        if not self.predicate(context.thread(event.process)):
+        mask = _mask(self.predicate, context.concurrency, context.threads)
+        if not mask & context.bit(context.thread(event.process)):
             return self
-        source = self.source.update(context.narrow(self._mask(context)), event)
-        return self if source is self.source else msgspec.structs.replace(self, source=source)
-
-    def _mask(self, context: Context) -> int:
-        if context.threads == self.everyone:
-            return self.mask
-        return sum(context.bit(name) for name in context.names(context.threads) if self.predicate(name))
+        source = self.source.update(context.narrow(mask), event)
+        return self if source is self.source else _OnThreads(source, self.predicate)
 
 
 def on_threads(predicate: Callable[[Thread], bool], source: Source) -> Generator:
-    """The source on the threads that the predicate takes; it hears of their events alone."""
+    """The source on the threads that the predicate takes; it hears of their events alone.
+
+    The predicate must always say the same of a thread.
+    """
     return _OnThreads(lift(source), predicate)
 
 

@@ -20,6 +20,7 @@ from harness.generator.core import (
     Source,
     Step,
     Wrapper,
+    is_generator,
     lift,
 )
 from harness.history import Op
@@ -330,7 +331,7 @@ def _fault_of(step: Any, context: Context) -> str | None:
         return f"the operation's time is before now, {context.time}"
     if not context.is_free(operation.process):
         return f"process {operation.process!r} is not free"
-    if not isinstance(step[1], Generator):
+    if not is_generator(step[1]):
         return f"{step[1]!r} is no generator (see harness.generator.lift)"
     return None
 

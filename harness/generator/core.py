@@ -6,7 +6,7 @@ import enum
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from random import Random
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypeGuard
 
 import msgspec
 
@@ -172,7 +172,6 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         return self.processes[(free & -free).bit_length() - 1]
 
 
-@runtime_checkable
 class Generator(Protocol):
     """Operations over time. See the module's docstring for the contract."""
 
@@ -212,13 +211,18 @@ def fill(operation: Operation, context: Context) -> Operation | Pending:
     return Operation(operation.f, operation.value, operation.key, process, time, operation.kind)
 
 
+def is_generator(source: object) -> TypeGuard[Generator]:
+    """Whether it looks like one. (isinstance of a Protocol takes as long as a whole operation.)"""
+    return hasattr(source, "op") and hasattr(source, "update")
+
+
 def lift(source: Source) -> Generator:
     """A generator of a literal; a generator is itself."""
     if source is None:
         return EXHAUSTED
     if isinstance(source, Operation):
         return Once(source)
-    if isinstance(source, Generator):
+    if is_generator(source):
         return source
     if isinstance(source, str | bytes | dict):
         raise GeneratorError(f"{source!r} is no generator: write Operation(f, value) for an operation")
@@ -387,4 +391,9 @@ def put(sources: tuple[Generator, ...], index: int, source: Generator) -> tuple[
 
 
 def update_all(sources: tuple[Generator, ...], context: Context, event: Op) -> tuple[Generator, ...]:
-    return tuple(source.update(context, event) for source in sources)
+    """Each source after the event; the same tuple if none has changed."""
+    for index, source in enumerate(sources):
+        updated = source.update(context, event)
+        if updated is not source:
+            sources = put(sources, index, updated)
+    return sources

@@ -141,7 +141,8 @@ class _CycleTimes(msgspec.Struct, frozen=True):
         return PENDING
 
     def update(self, context: Context, event: Op) -> Generator:
-        return _CycleTimes(self.durations, update_all(self.sources, context, event), self.start)
+        sources = update_all(self.sources, context, event)
+        return self if sources is self.sources else _CycleTimes(self.durations, sources, self.start)
 
 
 def cycle_times(*schedule: float | Source) -> Generator:
