@@ -30,6 +30,8 @@ def stored(new_disk: NewDisk) -> Any:
         await storage.sync()
         storage.append(None, [Entry(4, 2, 0, b"fourth" * 100)])
         await storage.sync()
+        storage.append(None, [Entry(5, 2, 0, b"fifth")])
+        await storage.sync()
         return disk
 
     return asyncio.run(scenario())
