@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
-from harness.worlds import InjectionError, SetupError, conformance
+from harness.worlds import InjectionError, SetupError, conformance, netns_init
 from harness.worlds.netns import Netns, NetnsCluster
 
 
@@ -27,6 +29,12 @@ def test_this_machine_can_do_it() -> None:
 @pytest.mark.parametrize("check", conformance.checks_of(Netns()), ids=str)
 def test_it_conforms(check: conformance.Check, tmp_path: Path) -> None:
     asyncio.run(check(Netns(), tmp_path))
+
+
+@pytest.mark.parametrize("check", conformance.checks_of(Netns())[:3], ids=str)
+def test_it_conforms_on_uvloop_too(check: conformance.Check, tmp_path: Path) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(check(Netns(), tmp_path))
 
 
 # Nothing is left
@@ -209,6 +217,43 @@ def test_it_says_when_network_namespaces_are_used_up() -> None:
     )
     assert "make network, " in said
     assert "user.max_net_namespaces=" in said
+
+
+def test_it_says_when_a_container_forbids_it() -> None:
+    said = probe_after(
+        "import ctypes, errno, platform, struct\n"
+        "unshare = {'x86_64': 272, 'aarch64': 97}[platform.machine()]\n"
+        # seccomp(2): load the call's number; if it is unshare, EPERM, else allow.
+        "code = struct.pack('=HBBIHBBIHBBIHBBI', 0x20, 0, 0, 0, 0x15, 0, 1, unshare,"
+        " 6, 0, 0, 0x50000 | errno.EPERM, 6, 0, 0, 0x7FFF0000)\n"
+        "filters = ctypes.create_string_buffer(code)\n"
+        "program = struct.pack('HxxxxxxP', 4, ctypes.addressof(filters))\n"
+        "libc = ctypes.CDLL(None)\n"
+        "assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program) == 0"
+    )
+    assert "make a user namespace: " in said
+    assert "--security-opt seccomp=unconfined" in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "remedy"),
+    [
+        ("unprivileged_userns_clone", "0", "sudo sysctl kernel.unprivileged_userns_clone=1"),
+        (
+            "apparmor_restrict_unprivileged_userns",
+            "1",
+            "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+    ],
+)
+def test_it_names_the_setting_that_forbids_user_namespaces(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str, remedy: str
+) -> None:
+    # The settings exist only on kernels of Debian and Ubuntu, and only a real root may change them.
+    monkeypatch.setattr(netns_init, "_reads", lambda path, wanted: path.endswith(setting) and wanted == value)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(netns_init.Impossible, match=remedy), netns_init._attempt("make a user namespace"):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
 def test_it_says_when_the_library_is_missing() -> None:
