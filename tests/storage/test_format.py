@@ -86,45 +86,52 @@ def flipped(content: bytes) -> Iterator[tuple[int, bytes]]:
             yield offset, bytes(damaged)
 
 
+async def damage_found(disk: Any) -> Corrupt:
+    with pytest.raises(Corrupt) as damage:
+        await Storage.open(disk)
+    return damage.value
+
+
 def test_any_flipped_bit_is_refused_with_file_and_offset(new_disk: NewDisk) -> None:
     # Even in the last batch: what a power cut leaves of one is short or has an empty sector.
-    disk = stored(new_disk)
-    assert len(disk.names()) == 3
-    for file in disk.names():
-        for position, content in flipped(disk.read(file)):
-            with pytest.raises(Corrupt) as damage:
-                opened(new_disk({**disk.durable, file: content}))
-            assert damage.value.file == file
-            assert damage.value.offset <= position
-            assert position - damage.value.offset < 700
+    async def scenario(disk: Any) -> None:
+        assert len(disk.names()) == 3
+        for file in disk.names():
+            for position, content in flipped(disk.read(file)):
+                damage = await damage_found(new_disk({**disk.durable, file: content}))
+                assert damage.file == file
+                assert 0 <= position - damage.offset < 700
+
+    asyncio.run(scenario(stored(new_disk)))
 
 
 def test_damage_before_the_last_batch_is_refused_even_where_it_looks_like_a_torn_write(
     new_disk: NewDisk,
 ) -> None:
-    disk = stored(new_disk)
-    for file in (name for name in disk.names() if name.startswith("log")):
-        content = disk.read(file)
-        last_batch = content.rindex(b"BTCH")
-        first_batch = content.index(b"BTCH")
-        for start in range(first_batch, last_batch):
-            for size in (1, 32, 512):
-                zeros = bytes(min(size, last_batch - start))
-                damaged = content[:start] + zeros + content[start + len(zeros) :]
-                if damaged == content:
-                    continue
-                with pytest.raises(Corrupt) as damage:
-                    opened(new_disk({**disk.durable, file: damaged}))
-                assert (damage.value.file, damage.value.offset) <= (file, start)
+    async def scenario(disk: Any) -> None:
+        for file in (name for name in disk.names() if name.startswith("log")):
+            content = disk.read(file)
+            last_batch = content.rindex(b"BTCH")
+            for start in range(content.index(b"BTCH"), last_batch):
+                for size in (1, 32, 512):
+                    zeros = bytes(min(size, last_batch - start))
+                    damaged = content[:start] + zeros + content[start + len(zeros) :]
+                    if damaged != content:
+                        damage = await damage_found(new_disk({**disk.durable, file: damaged}))
+                        assert damage.file == file
+                        assert damage.offset <= start
+
+    asyncio.run(scenario(stored(new_disk)))
 
 
 def test_an_older_segment_that_is_cut_short_is_refused(new_disk: NewDisk) -> None:
-    disk = stored(new_disk)
-    content = disk.read(SEGMENT)
-    for size in range(len(content)):
-        with pytest.raises(Corrupt) as damage:
-            opened(new_disk({**disk.durable, SEGMENT: content[:size]}))
-        assert damage.value.file == SEGMENT
+    async def scenario(disk: Any) -> None:
+        content = disk.read(SEGMENT)
+        for size in range(len(content)):
+            damage = await damage_found(new_disk({**disk.durable, SEGMENT: content[:size]}))
+            assert damage.file == SEGMENT
+
+    asyncio.run(scenario(stored(new_disk)))
 
 
 def test_a_batch_of_another_place_is_not_taken_for_the_one_that_is_due(new_disk: NewDisk) -> None:
