@@ -29,7 +29,7 @@ class Options:
 
     nodes: tuple[str, ...]
     servers: int
-    """How many of the nodes are servers: the first ones. The rest are client agents, where a system has such."""
+    """How many of the nodes are servers: the first ones. The rest are client agents, if there are such."""
     reads: Reads = "consistent"
     agent: Sequence[str] | None = None
     """The program to run instead of the system's own (a mutant, another version)."""
@@ -116,3 +116,13 @@ class System(Protocol):
     def recovery_bound(self, options: Options) -> float:
         """Seconds after the last heal within which operations must succeed on every node again."""
         ...
+
+
+def tail_of_log(cluster: Cluster, node: str, lines: int = 15) -> str:
+    """The end of a node's log, for an error message."""
+    path = cluster.directory(node) / "log"
+    try:
+        text = path.read_text(errors="replace")
+    except OSError as error:
+        return f"(no log: {error})"
+    return "".join(f"  {node}| {line}\n" for line in text.splitlines()[-lines:])

@@ -1,0 +1,254 @@
+"""proconsul, the reference system, over Consul's HTTP API.
+
+The adapter knows nothing but the API and the command line, so that the same file would do for Consul itself.
+What it promises follows https://developer.hashicorp.com/consul/docs/architecture/consistency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from harness.systems import KV, Indeterminate, MembershipBounds, Options, Refused, tail_of_log
+from harness.systems.http import Answer, HttpClient
+from harness.worlds import Cluster, SetupError
+
+HTTP_PORT = 8500
+
+# What every agent of a test cluster runs with: Consul's LAN gossip, twice as fast, so that a run of half a minute
+# sees deaths confirmed and healed; raft_multiplier 1 as Consul recommends for production.
+PROBE_INTERVAL = 0.5
+PROBE_TIMEOUT = 0.25
+GOSSIP_INTERVAL = 0.1
+SUSPICION_MULT = 3
+SUSPICION_MAX_TIMEOUT_MULT = 6
+PUSH_PULL_INTERVAL = 30.0
+RECONNECT_INTERVAL = 30.0
+
+_STATUS = {1: "alive", 2: "left", 3: "left", 4: "failed"}
+"""Serf's member status (serf.go): alive, leaving, left, failed."""
+
+
+class Proconsul:
+    """One cluster of proconsul agents: the first `servers` nodes are servers, the rest client agents."""
+
+    name = "proconsul"
+
+    def promise(self, workload: str, options: Options) -> str | None:
+        if workload == "gossip":
+            bounds = self.membership_bounds(options)
+            return (
+                f"A dead agent is seen failed by all others within {bounds.detect:.1f} s, a live one never, "
+                f"and all agents agree again within {bounds.converge:.1f} s after a heal."
+            )
+        return {
+            "consistent": "Linearizable: each consistent read is confirmed with a quorum.",
+            "default": (
+                "Linearizable but for a short window: a leader that was cut off or paused may serve "
+                "stale values until its lease runs out."
+            ),
+            "stale": "Nothing about freshness: any server answers from what it has.",
+        }[options.reads]
+
+    def missing(self, options: Options) -> str | None:
+        return None
+
+    async def start(self, cluster: Cluster, options: Options, node: str) -> None:
+        directory = cluster.directory(node)
+        config = directory / "config.json"
+        config.write_bytes(msgspec.json.format(msgspec.json.encode(self._config(cluster, options, node))))
+        program = options.agent or [sys.executable, "-m", "impl"]
+        await cluster.start(node, [*program, "agent", "-config-file", str(config)], {})
+
+    def _config(self, cluster: Cluster, options: Options, node: str) -> dict[str, Any]:
+        server = node in options.nodes[: options.servers]
+        return {
+            "node_name": node,
+            "server": server,
+            **({"bootstrap_expect": options.servers} if server else {}),
+            "bind_addr": cluster.address(node),
+            "client_addr": "0.0.0.0",
+            "data_dir": str(cluster.directory(node) / "data"),
+            "retry_join": [cluster.address(name) for name in options.nodes if name != node],
+            "log_level": "info",
+            "performance": {"raft_multiplier": 1},
+            "gossip_lan": {
+                "probe_interval": f"{PROBE_INTERVAL}s",
+                "probe_timeout": f"{PROBE_TIMEOUT}s",
+                "gossip_interval": f"{GOSSIP_INTERVAL}s",
+                "suspicion_mult": SUSPICION_MULT,
+            },
+        }
+
+    async def await_ready(self, cluster: Cluster, options: Options, timeout: float) -> None:
+        waiting: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.gather(*(self._await_node(cluster, options, n, waiting) for n in options.nodes))
+        except TimeoutError:
+            node, why = next(iter(waiting.items()))
+            raise SetupError(
+                f"{node} did not become ready within {timeout:.0f} s: {why}\n{tail_of_log(cluster, node)}"
+            ) from None
+
+    async def _await_node(
+        self, cluster: Cluster, options: Options, node: str, waiting: dict[str, str]
+    ) -> None:
+        """The node sees every member alive, knows the leader, and serves a consistent read."""
+        client = HttpClient(cluster, node, HTTP_PORT)
+        try:
+            while True:
+                if not cluster.running(node):
+                    raise SetupError(f"{node} ended by itself:\n{tail_of_log(cluster, node)}")
+                waiting[node] = await self._not_ready(client, options)
+                if not waiting[node]:
+                    del waiting[node]
+                    return
+                await asyncio.sleep(0.05)
+        finally:
+            await client.close()
+
+    async def _not_ready(self, client: HttpClient, options: Options) -> str:
+        """Why the node cannot serve yet, or nothing."""
+        try:
+            async with asyncio.timeout(2):
+                members = _members(await client.request("GET", "/v1/agent/members"))
+                alive = sum(status == "alive" for status in members.values())
+                if alive < len(options.nodes):
+                    return f"it sees {alive} of {len(options.nodes)} members alive"
+                peers = msgspec.json.decode((await client.request("GET", "/v1/status/peers")).body)
+                if len(peers) < options.servers:
+                    return f"it knows {len(peers)} of {options.servers} Raft peers"
+                answer = await client.request("GET", "/v1/kv/ready?consistent")
+                return "" if answer.status in (200, 404) else answer.text()
+        except (Refused, Indeterminate, TimeoutError, msgspec.DecodeError) as error:
+            return str(error) or "it does not answer"
+
+    async def leader(self, cluster: Cluster, options: Options) -> str | None:
+        async def ask(node: str) -> str | None:
+            client = HttpClient(cluster, node, HTTP_PORT)
+            try:
+                async with asyncio.timeout(1):
+                    answer = await client.request("GET", "/v1/status/leader")
+                address = msgspec.json.decode(answer.body, type=str).rpartition(":")[0]
+                return next((n for n in options.nodes if cluster.address(n) == address), None)
+            except (Refused, Indeterminate, TimeoutError, msgspec.DecodeError):
+                return None
+            finally:
+                await client.close()
+
+        servers = [node for node in options.nodes[: options.servers] if cluster.running(node)]
+        answers = [node for node in await asyncio.gather(*map(ask, servers)) if node is not None]
+        return max(answers, key=answers.count) if answers else None
+
+    async def kv(self, cluster: Cluster, options: Options, node: str) -> KV:
+        return ConsulKV(HttpClient(cluster, node, HTTP_PORT), options.reads)
+
+    async def members(self, cluster: Cluster, options: Options, node: str) -> dict[str, str]:
+        client = HttpClient(cluster, node, HTTP_PORT)
+        try:
+            return _members(await client.request("GET", "/v1/agent/members"))
+        finally:
+            await client.close()
+
+    def membership_bounds(self, options: Options) -> MembershipBounds:
+        """SWIM's and Lifeguard's worst cases, for datagrams that are not lost.
+
+        Detection: a prober meets each member once in at most 2n-1 probe intervals (round robin over a list that
+        is shuffled at each wrap; SWIM section 4.3), learns of the failure one interval later, and waits at most
+        the suspicion timeout without confirmations (memberlist suspicion.go).
+        Convergence: dead members are still gossiped to, and refute within a few gossip rounds; one that was
+        given up needs Serf's reconnect, every 30 s, or a push/pull.
+        """
+        n = len(options.nodes)
+        suspicion = SUSPICION_MULT * max(1.0, math.log10(n)) * PROBE_INTERVAL * SUSPICION_MAX_TIMEOUT_MULT
+        spread = 4 * math.ceil(math.log10(n + 1)) * GOSSIP_INTERVAL
+        detect = (2 * n - 1) * PROBE_INTERVAL + PROBE_INTERVAL + suspicion + spread
+        converge = max(RECONNECT_INTERVAL, PUSH_PULL_INTERVAL) + PROBE_INTERVAL + spread
+        return MembershipBounds(
+            detect=detect,
+            converge=converge,
+            formula=(
+                f"detect = (2n-1) probes + 1 probe interval + {SUSPICION_MAX_TIMEOUT_MULT}x suspicion timeout "
+                f"+ gossip spread, converge = reconnect or push/pull interval + 1 probe + gossip spread, with "
+                f"n = {n}, probe interval {PROBE_INTERVAL} s, suspicion mult {SUSPICION_MULT}"
+            ),
+        )
+
+    def recovery_bound(self, options: Options) -> float:
+        # An election (at most a few rounds of 1 to 2 s), and TCP's backoff on connections that outlived the cut.
+        return 10.0
+
+
+class ConsulKV:
+    """One client's connection to Consul's KV interface. Values are stored as JSON."""
+
+    def __init__(self, client: HttpClient, reads: str) -> None:
+        self._client = client
+        self._query = {"consistent": "?consistent", "default": "", "stale": "?stale"}[reads]
+
+    async def read(self, key: str) -> Any:
+        entry = await self._entry(key, self._query)
+        return None if entry is None else _value(entry)
+
+    async def write(self, key: str, value: Any) -> None:
+        if not await self._put(f"/v1/kv/{quote(key)}", value):
+            raise Refused("PUT answered false")
+
+    async def cas(self, key: str, old: Any, new: Any) -> bool:
+        # The index ties the write to the value read: if anything was written in between, it is refused.
+        entry = await self._entry(key, "?consistent")
+        if (None if entry is None else _value(entry)) != old:
+            return False
+        index = 0 if entry is None else entry["ModifyIndex"]
+        return await self._put(f"/v1/kv/{quote(key)}?cas={index}", new)
+
+    async def scan(self, prefix: str) -> dict[str, Any]:
+        separator = "&" if self._query else "?"
+        answer = await self._client.request("GET", f"/v1/kv/{quote(prefix)}{self._query}{separator}recurse")
+        if answer.status == 404:
+            return {}
+        entries = msgspec.json.decode(_checked(answer).body, type=list[dict[str, Any]])
+        return {entry["Key"]: _value(entry) for entry in entries}
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _entry(self, key: str, query: str) -> dict[str, Any] | None:
+        answer = await self._client.request("GET", f"/v1/kv/{quote(key)}{query}")
+        if answer.status == 404:
+            return None
+        return msgspec.json.decode(_checked(answer).body, type=list[dict[str, Any]])[0]
+
+    async def _put(self, path: str, value: Any) -> bool:
+        answer = _checked(await self._client.request("PUT", path, msgspec.json.encode(value)))
+        return msgspec.json.decode(answer.body, type=bool)
+
+
+def _value(entry: dict[str, Any]) -> Any:
+    return msgspec.json.decode(base64.b64decode(entry["Value"]))
+
+
+def _members(answer: Answer) -> dict[str, str]:
+    members = msgspec.json.decode(_checked(answer).body, type=list[dict[str, Any]])
+    return {member["Name"]: _STATUS.get(member["Status"], "unknown") for member in members}
+
+
+_NOT_HAPPENED: Sequence[str] = ("No cluster leader", "No known Consul servers", "No path to datacenter")
+"""Errors that Consul gives before it has proposed anything. Every other 500 may hide a write that happened."""
+
+
+def _checked(answer: Answer) -> Answer:
+    """The answer, if it is one; else what the failure means."""
+    if answer.status == 200:
+        return answer
+    if answer.status != 500 or answer.text().endswith(tuple(_NOT_HAPPENED)):
+        raise Refused(f"{answer.status} {answer.text()}")
+    raise Indeterminate(f"{answer.status} {answer.text()}")
