@@ -462,7 +462,7 @@ class Raft:
 
     def _on_append_entries(self, message: AppendEntries) -> None:
         if message.term < self.term:
-            self._reject(message, 0)
+            self._refuse_term(message)
             return
         self._hear_leader(message.source)
         log = self._log
@@ -532,18 +532,27 @@ class Raft:
 
     def _reject(self, message: AppendEntries, hint_index: int) -> None:
         """The logs may agree at `hint_index`; surely not after it."""
-        reply = AppendReply(
-            self.id,
-            message.source,
-            self.term,
-            True,
-            message.previous_index,
-            message.round,
-            message.sent_ns,
-            hint_index,
-            self._log.term_at(hint_index) or 0,
+        self._send_now.append(
+            AppendReply(
+                self.id,
+                message.source,
+                self.term,
+                True,
+                message.previous_index,
+                message.round,
+                message.sent_ns,
+                hint_index,
+                self._log.term_at(hint_index) or 0,
+            )
         )
-        self._send_now.append(reply)
+
+    def _refuse_term(self, message: AppendEntries | InstallSnapshot) -> None:
+        """The sender's term is past, and it has to know.
+
+        It may lead a later term by the time it hears of it, even this one, so the answer must not pass for one
+        to what it sent then: it says nothing of rounds, times and logs.
+        """
+        self._send_now.append(AppendReply(self.id, message.source, self.term, rejected=True, index=0))
 
     # ---- Log replication: the leader (section 5.3, thesis section 10.2)
 
@@ -596,7 +605,8 @@ class Raft:
         if message.term < self.term or progress is None:
             return
         progress.contact_ns = self._now_ns
-        progress.lease_ns = max(progress.lease_ns, message.sent_ns)
+        if message.sent_ns is not None:
+            progress.lease_ns = max(progress.lease_ns, message.sent_ns)
         if message.round > progress.round:
             progress.round = message.round
             self._confirm_reads()
@@ -626,6 +636,8 @@ class Raft:
 
         Answers to what was sent before the last such step, or before an acknowledgement, are of no interest.
         """
+        if message.index == 0:
+            return
         match progress.state:
             case ProgressState.SNAPSHOT:
                 return
@@ -765,7 +777,7 @@ class Raft:
 
     def _on_install_snapshot(self, message: InstallSnapshot) -> None:
         if message.term < self.term:
-            self._send_now.append(SnapshotReply(self.id, message.source, self.term, message.index, 0))
+            self._refuse_term(message)
             return
         self._hear_leader(message.source)
         if message.index > self.commit_index:
@@ -781,9 +793,7 @@ class Raft:
                     )
                     return
                 self._install(message, self._assembly.finish())
-        self._when_synced(
-            AppendReply(self.id, message.source, self.term, False, self.commit_index, round=0, sent_ns=0)
-        )
+        self._when_synced(AppendReply(self.id, message.source, self.term, False, self.commit_index))
 
     def _describes_prefix(self, message: InstallSnapshot) -> bool:
         """Whether the log has the snapshot's last entry: then what follows it stays (Figure 13, step 6).

@@ -133,12 +133,13 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fal
     target: ServerId
     term: int
     rejected: bool
-    """The log does not contain `index` with the `previous_term` asked for, or the leader's term is old."""
+    """The log does not contain `index` with the `previous_term` asked for, or the sender's term is past."""
     index: int
     """If accepted: the log equals the leader's up to here, and is durable up to here. If rejected: the
-    `previous_index` that was refused."""
-    round: int
-    sent_ns: int
+    `previous_index` that was refused, or 0 if the term was."""
+    round: int = 0
+    """Of the AppendEntries that was answered, unless its term was refused; likewise `sent_ns`."""
+    sent_ns: int | None = None
     hint_index: int = 0
     """If rejected: the last place where the logs may agree,"""
     hint_term: int = 0

@@ -5,7 +5,7 @@ Verifies, at every step
 - Election Safety: at most one leader in a term (Raft section 5.2).
 - Log Matching: two entries of one index and term are the same, and so are those before them (section 5.3).
 - Leader Completeness: a new leader has every entry known as committed (section 5.4).
-- State Machine Safety: no two servers apply different entries at one index, or reach different states (5.4.3).
+- State Machine Safety: no two servers apply different entries at one index, or differ in state (5.4.3).
 - Monotonic Commit: a server's commit index never goes back while it runs.
 - Linearizable Read: the index given to a read is not before what was committed when it was asked for.
 - Leader Lease: while a lease is valid there is no leader of a later term (all clocks here run alike).
@@ -13,7 +13,7 @@ Verifies, at every step
 Does not verify
 ---------------
 - The shell: that effects are carried out in the order they demand.
-- Clocks that run at different speeds, disks that lie about `sync`, messages that are forged: Raft promises nothing.
+- Clocks that run at different speeds, disks that lie about `sync`, forged messages: Raft promises nothing.
 
 A run is decided by its seed, its faults and the class under test.
 """
@@ -93,13 +93,15 @@ class Disk:
 
 @dataclass(slots=True)
 class SimulatedServer:
-    """One server: its core while it runs, its disk, and a state machine that is a digest of what it applied."""
+    """One server: its core while it runs, its disk, and its state, which is a digest of what it applied."""
 
     id: ServerId
     disk: Disk
     core: Raft | None = None
     incarnation: int = 0
     wake_ns: int = 0
+    resume_ns: int = 0
+    """It is paused until then."""
     commit_index: int = 0
     applied_index: int = 0
     digest: bytes = b""
@@ -118,6 +120,7 @@ class Faults:
     """The probability that a message takes up to a hundred times as long."""
     sync_ns_max: int = 2 * MILLISECOND_NS
     crash_interval_ns: int = 0
+    pause_interval_ns: int = 0
     partition_interval_ns: int = 0
     membership_interval_ns: int = 0
     transfer_interval_ns: int = 0
@@ -187,7 +190,8 @@ class Simulation:
         end_ns = self.now_ns + duration_ns
         self._every(3 * MILLISECOND_NS, end_ns, self._propose)
         self._every(7 * MILLISECOND_NS, end_ns, self._read)
-        self._every(faults.crash_interval_ns, end_ns, self._crash_one)
+        self._every(faults.crash_interval_ns, end_ns, self._crash_some)
+        self._every(faults.pause_interval_ns, end_ns, self._pause_one)
         self._every(faults.partition_interval_ns, end_ns, self._partition)
         self._every(faults.membership_interval_ns, end_ns, self._change_membership)
         self._every(faults.transfer_interval_ns, end_ns, self._transfer)
@@ -297,7 +301,15 @@ class Simulation:
         self._check(server, core)
         if core.deadline_ns != server.wake_ns:
             server.wake_ns = core.deadline_ns
-            self._at(max(core.deadline_ns, self.now_ns), lambda: self._wake(server, core))
+            when_ns = max(core.deadline_ns, self.now_ns)
+            self._at(when_ns, lambda: self._unless_paused(server, lambda: self._wake(server, core)))
+
+    def _unless_paused(self, server: SimulatedServer, action: Callable[[], None]) -> None:
+        """Do it, as soon as the server runs."""
+        if self.now_ns < server.resume_ns:
+            self._at(server.resume_ns, lambda: self._unless_paused(server, action))
+        else:
+            action()
 
     def _wake(self, server: SimulatedServer, core: Raft) -> None:
         if server.core is core and self.now_ns >= core.deadline_ns:
@@ -326,7 +338,8 @@ class Simulation:
                 self._sync(server)
             self._pump(server)
 
-        self._at(self.now_ns + self._random.randrange(self.faults.sync_ns_max), done)
+        when_ns = self.now_ns + self._random.randrange(self.faults.sync_ns_max)
+        self._at(when_ns, lambda: self._unless_paused(server, done))
 
     def _apply(self, server: SimulatedServer, entry: Entry) -> None:
         if entry.index != server.applied_index + 1:
@@ -363,10 +376,13 @@ class Simulation:
         delay_ns = self._random.randrange(self.faults.delay_ns_max)
         if self._random.random() < self.faults.late:
             delay_ns *= self._random.randrange(1, 100)
-        self._at(self.now_ns + delay_ns, lambda: self._deliver(message))
-
-    def _deliver(self, message: Message) -> None:
         server = self.servers[message.target]
+        self._at(
+            self.now_ns + delay_ns,
+            lambda: self._unless_paused(server, lambda: self._deliver(server, message)),
+        )
+
+    def _deliver(self, server: SimulatedServer, message: Message) -> None:
         if server.core is not None and not self._cut.get((message.source, message.target), False):
             server.core.receive(message, self.now_ns)
             self._pump(server)
@@ -374,8 +390,12 @@ class Simulation:
     # ---- Clients
 
     def _leader(self) -> SimulatedServer | None:
-        """A server that believes to be leader: not always the true one."""
-        leaders = [server for server in self._live() if server.core and server.core.role is Role.LEADER]
+        """A running server that believes to be leader: not always the true one."""
+        leaders = [
+            server
+            for server in self._live()
+            if server.core and server.core.role is Role.LEADER and self.now_ns >= server.resume_ns
+        ]
         return self._random.choice(leaders) if leaders else None
 
     def _propose(self) -> None:
@@ -391,7 +411,11 @@ class Simulation:
 
     def _read(self) -> None:
         server = self._leader()
-        if server is not None and server.core is not None:
+        if server is not None:
+            self._read_at(server)
+
+    def _read_at(self, server: SimulatedServer) -> None:
+        if server.core is not None and server.core.role is Role.LEADER:
             self._requests += 1
             server.reads[self._requests] = len(self.committed)
             server.core.read_index(self._requests, self.now_ns)
@@ -400,8 +424,10 @@ class Simulation:
 
     # ---- Faults
 
-    def _crash_one(self) -> None:
-        for server in self._random.sample(list(self.servers.values()), self._random.choice((1, 1, 1, 2, 3))):
+    def _crash_some(self) -> None:
+        """One server, two, or all: the power of the whole site."""
+        servers = list(self.servers.values())
+        for server in self._random.sample(servers, self._random.choice((1, 1, 1, 2, len(servers)))):
             if server.core is not None:
                 self.crash(server)
                 down_ns = self._random.randrange(1, 4 * self._config.heartbeat_timeout_ns)
@@ -410,6 +436,12 @@ class Simulation:
     def _restart(self, server: SimulatedServer) -> None:
         if server.core is None:
             self.start(server)
+
+    def _pause_one(self) -> None:
+        """Stop a server's process for a while; a client's read is the first thing it meets afterwards."""
+        server = self._leader() or self._random.choice(list(self.servers.values()))
+        server.resume_ns = self.now_ns + self._random.randrange(1, 6 * self._config.heartbeat_timeout_ns)
+        self._at(server.resume_ns, lambda: self._read_at(server))
 
     def _partition(self) -> None:
         """Cut the cluster in two, or some links in one direction, or heal everything."""
@@ -480,14 +512,16 @@ class Simulation:
                     self._check_lease(other.core)
 
     def _check_completeness(self, core: Raft) -> None:
-        """The leader has all that is committed; only the last needs a look, by Log Matching."""
-        if not self.committed:
-            return
-        entry, _ = self.committed[len(self.committed)]
-        if core.last_index < entry.index or core.term_at(entry.index) != entry.term:
-            raise PropertyViolated(
-                "Leader Completeness", f"{core.id} leads term {core.term} without {entry}, which is committed"
-            )
+        """The leader has all that was committed in earlier terms; by Log Matching the last of it tells."""
+        for index in range(len(self.committed), 0, -1):
+            entry, _ = self.committed[index]
+            if entry.term < core.term:
+                if core.last_index < index or core.term_at(index) != entry.term:
+                    raise PropertyViolated(
+                        "Leader Completeness",
+                        f"{core.id} leads term {core.term} without the committed {entry}",
+                    )
+                return
 
     def _check_entries(self, core: Raft, effects: Effects) -> None:
         if not effects.entries:
