@@ -69,6 +69,15 @@ def daemon():
         os._exit(0)
     os.wait()
 
+def run_away():
+    # Never the same process for longer than it takes to fork the next.
+    if os.fork() == 0:
+        while os.fork() == 0:
+            with open("data/hops", "a") as file:
+                file.write(".")
+        os._exit(0)
+    os.wait()
+
 def dial(name, to):
     try:
         streams[name] = socket.create_connection((to, STREAMS), timeout=0.4)
@@ -106,6 +115,7 @@ OPERATIONS = {
     "append": append,
     "read": read,
     "daemon": daemon,
+    "run_away": run_away,
     "exit": os._exit,
     "abort": os.abort,
     "send": send,
@@ -396,6 +406,18 @@ async def kill_reaches_daemons_that_ignore_every_signal_they_can(probes: Probes)
 
 
 @_check("kill")
+async def kill_catches_up_with_processes_that_keep_forking(probes: Probes) -> None:
+    hops = probes.cluster.directory("n1") / "data" / "hops"
+    await probes.start("n1")
+    await probes.ask("n1", "run_away")
+    await _until(lambda: hops.exists() and hops.stat().st_size > 10)
+    await probes.cluster.kill("n1")
+    size = hops.stat().st_size
+    await asyncio.sleep(SILENCE_SECONDS)
+    assert hops.stat().st_size == size
+
+
+@_check("kill")
 async def data_survives_a_kill(probes: Probes) -> None:
     await probes.start("n1")
     await probes.ask("n1", "append", "kept")
@@ -430,6 +452,20 @@ async def a_paused_node_is_silent_and_answers_when_resumed(probes: Probes) -> No
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*answers)
     assert probes.cluster.exits == []
+
+
+@_check("pause")
+async def pause_holds_processes_that_keep_forking(probes: Probes) -> None:
+    hops = probes.cluster.directory("n1") / "data" / "hops"
+    await probes.start("n1")
+    await probes.ask("n1", "run_away")
+    await _until(lambda: hops.exists() and hops.stat().st_size > 10)
+    await probes.cluster.pause("n1")
+    size = hops.stat().st_size
+    await asyncio.sleep(SILENCE_SECONDS)
+    assert hops.stat().st_size == size
+    await probes.cluster.resume("n1")
+    await _until(lambda: hops.stat().st_size > size)
 
 
 @_check("pause")
@@ -541,6 +577,13 @@ async def _raises(kind: type[BaseException], attempt: Awaitable[Any]) -> None:
     except kind:
         return
     raise AssertionError(f"no {kind.__name__} was raised")
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "it did not come true"
+        await asyncio.sleep(0.01)
 
 
 async def _ends(reader: asyncio.StreamReader) -> None:

@@ -72,6 +72,10 @@ class Channel:
                 f"{self._peer} of the netns world has not answered {message['op']!r} "
                 f"for {_ANSWER_TIMEOUT_SECONDS:g} s"
             ) from None
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                _close_all(answer.result())  # the answer and the cancellation came in one turn of the loop
+            raise
 
     def close(self) -> None:
         """Fail what is waiting. The other end sees the socket's end, and ends itself. Idempotent."""
@@ -105,8 +109,7 @@ class Channel:
                 continue
             answer = self._waiting.popleft()
             if answer.done():  # whoever asked was cancelled
-                for fd in fds:
-                    os.close(fd)
+                _close_all(fds)
             elif "error" in message:
                 answer.set_exception(InjectionError(message["error"]))
             else:
@@ -233,7 +236,17 @@ class Host:
 def in_words(status: int) -> str:
     """A wait status (wait(2)) as people say it: "exit status 1", "killed by SIGSEGV"."""
     code = os.waitstatus_to_exitcode(status)
-    return f"exit status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"killed by signal {-code}"
+
+
+def _close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 async def _read_to_end(fd: int) -> bytes:

@@ -192,7 +192,7 @@ def _write_id_maps(process: Path, maps: IdMaps) -> None:
 
 
 def _fork_node(node: NodeSpec) -> tuple[int, int]:
-    """Start the node's init; its pid, and a pipe that says when its namespaces are there."""
+    """Start the node's init; its pid, and a pipe that says null when it is ready, or errno and words."""
     said, say = os.pipe()
     own = os.open("/proc/self/ns/pid", os.O_RDONLY)
     with _attempt("make a pid namespace for a node"):
@@ -200,15 +200,13 @@ def _fork_node(node: NodeSpec) -> tuple[int, int]:
     pid = os.fork()
     if pid == 0:
         _close_all_but(node["fd"], say)
-        error = 0
         try:
             netns_node.enter(node["name"], node["directory"])
-        except OSError as refused:
-            error = refused.errno or errno.EIO
-        os.write(say, bytes([error]))
-        os.close(say)
-        if error:
+        except OSError as error:
+            os.write(say, json.dumps([error.errno, str(error)]).encode())
             os._exit(1)
+        os.write(say, b"null")
+        os.close(say)
         netns_node.serve(socket.socket(fileno=node["fd"]))
     linux.setns(own, linux.CLONE_NEWPID)
     os.close(own)
@@ -284,9 +282,8 @@ class Hub:
         started = [_fork_node(node) for node in nodes]
         for _, said in started:
             with _attempt("make the namespaces of a node"):
-                error = os.read(said, 1) or bytes([errno.ECHILD])
-                if error != b"\0":
-                    raise OSError(error[0], os.strerror(error[0]))
+                if error := json.loads(os.read(said, 4096)):
+                    raise OSError(*error)
             os.close(said)
         _wire([pid for pid, _ in started], [node["address"] for node in nodes])
         self._nft = _open_nftables()

@@ -7,7 +7,7 @@ Rules
 2. Signals for all go by kill(-1), which the kernel delivers to every process of the namespace at once; no
    fork in flight escapes it.
 3. An answer says what is so, not what was asked: `kill` answers when the last process has been reaped,
-   `pause` when every thread is seen stopped.
+   `pause` when no thread is left that could run a step of its program.
 4. Requests are answered in order, each before the next is read. The end of a process that was spawned is
    told in between, once: after the answers that came before it, and before the answer of what caused it.
 
@@ -40,8 +40,7 @@ from harness.worlds import linux
 MESSAGE_BYTES_MAX = 1 << 20
 
 STOP_TIMEOUT_SECONDS = 5.0
-"""How long all threads of a node may take to be seen stopped, or running again: one that waits for a slow
-disk stops only when the disk has answered."""
+"""How long all threads of a node may take to be seen stopped, or running again; they take milliseconds."""
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -123,7 +122,9 @@ class _Node:
                 self._kill_all()
             case "pause":
                 self._signal_all(signal.SIGSTOP)
-                _await_threads("stopped", lambda state: state in "TtZX")
+                # D: deep in the kernel (a slow disk, the wait of vfork for its child, which may be the one
+                # that is stopped). With the signal pending, it stops before it is back in its program.
+                _await_threads("stopped", lambda state: state in "TtZXD")
             case "resume":
                 self._signal_all(signal.SIGCONT)
                 _await_threads("running", lambda state: state not in "T")
