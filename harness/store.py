@@ -15,8 +15,12 @@ moment can still be checked: `splitbrain check STORE`.
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Mapping
-from typing import Literal
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -33,6 +37,9 @@ EXIT_CODES: Mapping[Outcome, int] = {
     "injection failed": 5,
     "setup failed": 5,
 }
+
+
+_Record = TypeVar("_Record", bound=msgspec.Struct)
 
 
 class StoreError(Exception):
@@ -99,7 +106,7 @@ class Results(msgspec.Struct, kw_only=True):
 
     outcome: Outcome
     summary: str
-    """One plain sentence: the outcome and its weightiest reason."""
+    """One plain sentence: the weightiest reason for the outcome."""
     verdicts: list[Verdict]
     problems: list[ProblemRecord]
     operations: int
@@ -108,3 +115,82 @@ class Results(msgspec.Struct, kw_only=True):
     """Per function: how many ended "ok", "fail", "info", and how many were left "open"."""
     seconds: float
     """From the first event to the last."""
+
+
+def create(root: Path, name: str) -> Path:
+    """A new folder for a run of the test, with `latest` links to it. Raises StoreError."""
+    stamp = datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
+    parent = root / name
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for attempt in itertools.count(1):
+            directory = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")
+            try:
+                directory.mkdir()
+                break
+            except FileExistsError:
+                continue  # another run began in the same second
+        _link(parent / "latest", directory.name)
+        _link(root / "latest", f"{name}/{directory.name}")
+    except OSError as error:
+        raise _unwritable(root, error) from error
+    return directory
+
+
+def write_test(directory: Path, record: TestRecord) -> None:
+    """Write test.json. Raises StoreError."""
+    _write(directory / "test.json", record)
+
+
+def write_results(directory: Path, results: Results) -> None:
+    """Write verdicts.json. Raises StoreError."""
+    _write(directory / "verdicts.json", results)
+
+
+def read_test(directory: Path) -> TestRecord:
+    """Read test.json. Raises StoreError."""
+    return _read(directory / "test.json", TestRecord)
+
+
+def read_results(directory: Path) -> Results:
+    """Read verdicts.json. Raises StoreError; FileNotFoundError if the run did not come so far."""
+    return _read(directory / "verdicts.json", Results)
+
+
+def runs(root: Path) -> list[Path]:
+    """The folders of all runs in a store, the newest first."""
+    directories = {path.parent for path in root.glob("*/*/test.json") if not path.parent.is_symlink()}
+    return sorted(directories, key=lambda directory: directory.name, reverse=True)
+
+
+def _link(path: Path, target: str) -> None:
+    """Point a symbolic link at the target, atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(path)
+
+
+def _write(path: Path, value: msgspec.Struct) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _read(path: Path, kind: type[_Record]) -> _Record:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise
+    except (OSError, msgspec.DecodeError) as error:
+        raise StoreError(f"{path}: {error}") from error
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot write the store at {path}: {error.strerror or error}; free some space, or choose another "
+        "folder with --store=DIR"
+    )

@@ -15,3 +15,90 @@ specification, the second what was really done, in full):
 A fault lasts from the completion of its `start-` to that of its `stop-`. The `stop-`s after the main phase
 (`Package.final_generator`) undo whatever is left: the last of them is the final heal.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+from harness import generator as gen
+from harness.generator import Operation
+from harness.run import Environment, Nemesis, Package
+
+Factory = Callable[[int, float, Random], Package]
+"""Makes a package for so many nodes and seconds of main phase, with a stream of randomness of its own."""
+
+
+class NemesisError(Exception):
+    """No such nemesis, or none that this world can do; the message lists what there is."""
+
+
+def registry() -> Mapping[str, Factory]:
+    """Every package by name, in the order in which their final generators heal."""
+    # Here, because these modules stand on this package themselves.
+    from nemesis.partition import partition
+    from nemesis.process import kill, pause
+
+    return {"partition": partition, "pause": pause, "kill": kill}
+
+
+def package(names: str, *, capabilities: frozenset[str], nodes: int, time_limit: float, seed: int) -> Package:
+    """The package of a comma-separated list of names, of `none`, or of `all` that the world can do.
+
+    Raises NemesisError for a name that is not known, or whose faults the world cannot do.
+    """
+    known = registry()
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if wanted == ["none"]:
+        return NONE
+    everything = wanted == ["all"]
+    unknown = [name for name in wanted if name not in known]
+    if not wanted or (unknown and not everything):
+        raise NemesisError(
+            f"no nemesis {', '.join(unknown) or names!r}; there are none, {', '.join(known)} and all "
+            "(several: joined by commas)"
+        )
+    chosen: list[Package] = []
+    skipped: dict[str, str] = {}
+    for name, factory in known.items():
+        if name in wanted or everything:
+            made = factory(nodes, time_limit, Random(f"{seed}/nemesis/{name}"))
+            lacking = made.capabilities - capabilities
+            if lacking:
+                skipped[name] = f"the world cannot {', '.join(sorted(lacking))}"
+            else:
+                chosen.append(made)
+    if skipped and not everything:
+        raise NemesisError("; ".join(f"{name}: {why}" for name, why in skipped.items()))
+    return compose(chosen, name=names if not everything else "all", skipped=skipped)
+
+
+def compose(packages: Sequence[Package], *, name: str, skipped: Mapping[str, str]) -> Package:
+    """One package that does what all of them do, each at its own times; they heal in the order given."""
+    return Package(
+        name=name,
+        capabilities=frozenset[str]().union(*(package.capabilities for package in packages)),
+        nemesis=Composed([package.nemesis for package in packages]),
+        generator=gen.any_of(*(package.generator for package in packages)),
+        final_generator=gen.concat(*(package.final_generator for package in packages)),
+        marks=tuple(mark for package in packages for mark in package.marks),
+        skipped=skipped,
+    )
+
+
+class Composed:
+    """Sends each operation to the nemesis that understands its function."""
+
+    def __init__(self, nemeses: Sequence[Nemesis]) -> None:
+        self._by_f = {f: nemesis for nemesis in nemeses for f in nemesis.fs}
+        if len(self._by_f) != sum(len(nemesis.fs) for nemesis in nemeses):
+            raise ValueError("two nemeses understand the same function; rename one with f_map")
+        self.fs = frozenset(self._by_f)
+
+    async def invoke(self, environment: Environment, operation: Operation) -> Any:
+        return await self._by_f[operation.f].invoke(environment, operation)
+
+
+NONE = compose([], name="none", skipped={})
+"""No faults."""

@@ -1,0 +1,109 @@
+"""From a history and what happened around it to the outcome of a run.
+
+Rules
+-----
+1. A checker that raises, or takes longer than it may, says `unknown`; it never takes the others down.
+2. The outcome is the weightiest of what is known: a broken promise is broken whatever else happened; then an
+   agent that crashed, a fault that was not injected, a system that did not come back; then doubt.
+3. Nothing is `valid` while there is any problem but an interruption.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.history import History
+from harness.run import Checker, Problem
+from harness.store import Outcome, ProblemRecord, Results
+from harness.verdict import Verdict
+
+CHECK_TIMEOUT = 120.0
+"""Seconds that one checker may take."""
+
+_BY_PROBLEM: Mapping[str, Outcome] = {
+    "setup": "setup failed",
+    "injection": "injection failed",
+    "crash": "crashed",
+    "recovery": "no liveness",
+    "no-success": "unknown",
+    "harness": "unknown",
+    "interrupted": "valid",
+}
+
+_WEIGHT: Sequence[Outcome] = (
+    "invalid",
+    "setup failed",
+    "crashed",
+    "injection failed",
+    "no liveness",
+    "unknown",
+    "valid",
+)
+"""The weightiest first."""
+
+
+def judge(
+    history: History, checkers: Iterable[Checker], problems: Sequence[Problem | ProblemRecord]
+) -> Results:
+    """Check the history and weigh the verdicts and problems against each other."""
+    verdicts = [check(checker, history, CHECK_TIMEOUT) for checker in checkers]
+    reasons: list[tuple[Outcome, str]] = [
+        (outcome_of(verdict), f"{verdict.checker}: {verdict.summary}") for verdict in verdicts
+    ]
+    reasons += [(_BY_PROBLEM[problem.kind], problem.message) for problem in problems]
+    if not verdicts:
+        reasons.append(("unknown", "nothing was checked"))
+    outcome, summary = min(reasons, key=lambda reason: _WEIGHT.index(reason[0]))
+    counts = _counts(history)
+    return Results(
+        outcome=outcome,
+        summary=summary,
+        verdicts=verdicts,
+        problems=[ProblemRecord(kind=problem.kind, message=problem.message) for problem in problems],
+        operations=sum(sum(count.values()) for count in counts.values()),
+        counts=counts,
+        seconds=(int(history.time[-1]) - int(history.time[0])) / 1e9 if len(history) else 0.0,
+    )
+
+
+def outcome_of(verdict: Verdict) -> Outcome:
+    """What a verdict alone would make of the run."""
+    if verdict.valid == "invalid" and verdict.outcome == "liveness":
+        return "no liveness"
+    return verdict.valid
+
+
+def check(checker: Checker, history: History, timeout: float) -> Verdict:
+    """The checker's verdict; `unknown` if it raises or takes longer than `timeout` seconds."""
+    verdicts: list[Verdict] = []
+
+    def work() -> None:
+        try:
+            verdicts.append(checker.check(history))
+        except Exception as error:
+            summary = f"the checker failed: {type(error).__name__}: {error}"
+            verdicts.append(_unknown(checker, summary, traceback.format_exc()))
+
+    # A thread can be left behind, and a daemon does not keep the process alive.
+    thread = threading.Thread(target=work, name=f"checker {checker.name}", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return verdicts[0] if verdicts else _unknown(checker, f"no verdict within {timeout:g} s", "")
+
+
+def _unknown(checker: Checker, summary: str, trace: str) -> Verdict:
+    details = {"traceback": trace} if trace else {}
+    return Verdict(checker=checker.name, valid="unknown", summary=summary, details=details)
+
+
+def _counts(history: History) -> dict[str, dict[str, int]]:
+    """Per function, how clients' operations ended."""
+    counts: dict[str, dict[str, int]] = {}
+    for invocation, completion in history.pairs():
+        if isinstance(invocation.process, str):
+            continue
+        count = counts.setdefault(invocation.f, {"ok": 0, "fail": 0, "info": 0, "open": 0})
+        count["open" if completion is None else completion.type] += 1
+    return counts

@@ -1,0 +1,87 @@
+"""Faults of processes: `kill` (SIGKILL, and later a new start over the same data) and `pause` (SIGSTOP)."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Any
+
+from harness.generator import Operation
+from harness.run import Environment, Mark, Package
+from harness.worlds import InjectionError, SetupError
+from nemesis import targets
+from nemesis.schedule import faults
+
+
+class Kill:
+    """The nemesis: `start-kill` with a target as its value; `stop-kill` starts whatever does not run."""
+
+    fs = frozenset({"start-kill", "stop-kill"})
+
+    async def invoke(self, environment: Environment, operation: Operation) -> Any:
+        cluster = environment.cluster
+        if operation.f == "start-kill":
+            nodes, note = await targets.processes(environment, operation.value)
+            await asyncio.gather(*(cluster.kill(node) for node in nodes))
+            return {"target": operation.value, "nodes": nodes, **note}
+        nodes = [node for node in cluster.nodes if not cluster.running(node)]
+        try:
+            starts = (environment.system.start(cluster, environment.options, node) for node in nodes)
+            await asyncio.gather(*starts)
+        except SetupError as error:
+            raise InjectionError(f"a killed node did not start again: {error}") from error
+        return {"nodes": nodes}
+
+
+class Pause:
+    """The nemesis: `start-pause` with a target as its value; `stop-pause` resumes whatever was paused.
+
+    Belongs to one run: it remembers whom it paused.
+    """
+
+    fs = frozenset({"start-pause", "stop-pause"})
+
+    def __init__(self) -> None:
+        self._paused: set[str] = set()
+
+    async def invoke(self, environment: Environment, operation: Operation) -> Any:
+        cluster = environment.cluster
+        if operation.f == "start-pause":
+            nodes, note = await targets.processes(environment, operation.value)
+            self._paused.update(nodes)
+            await asyncio.gather(*(cluster.pause(node) for node in nodes))
+            return {"target": operation.value, "nodes": nodes, **note}
+        # One that was killed meanwhile runs again, or will, without our help.
+        nodes = [node for node in cluster.nodes if node in self._paused and cluster.running(node)]
+        await asyncio.gather(*(cluster.resume(node) for node in nodes))
+        self._paused.clear()
+        return {"nodes": nodes}
+
+
+def kill(nodes: int, time_limit: float, random: Random) -> Package:
+    """Kills of every kind, over `time_limit` seconds; all start again at the end of each."""
+    return Package(
+        name="kill",
+        capabilities=frozenset({"kill"}),
+        nemesis=Kill(),
+        generator=faults("kill", _targets(nodes), time_limit, random),
+        final_generator=Operation("stop-kill"),
+        marks=(Mark("kill", frozenset({"start-kill"}), frozenset({"stop-kill"}), "#7f4fbf"),),
+    )
+
+
+def pause(nodes: int, time_limit: float, random: Random) -> Package:
+    """Pauses of every kind, over `time_limit` seconds."""
+    return Package(
+        name="pause",
+        capabilities=frozenset({"pause"}),
+        nemesis=Pause(),
+        generator=faults("pause", _targets(nodes), time_limit, random),
+        final_generator=Operation("stop-pause"),
+        marks=(Mark("pause", frozenset({"start-pause"}), frozenset({"stop-pause"}), "#e69f00"),),
+    )
+
+
+def _targets(nodes: int) -> list[str]:
+    """A minority of fewer than three nodes is nobody."""
+    return [target for target in targets.PROCESS_TARGETS if nodes >= 3 or target != "minority"]

@@ -1,0 +1,61 @@
+"""Target specifications: `one`, `minority`, `majority`, `leader`, `all`, looked up when the fault comes.
+
+A specification never names a node, so that a test fits any cluster. `leader` waits a little for there to be
+one; a cluster without any is no reason to spare it, so another node is taken then, and the history says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from harness.run import Environment
+from nemesis.grudges import majority
+from nemesis.schedule import LEADER
+
+PROCESS_TARGETS = ("leader", "one", "minority", "majority", "all")
+
+_LEADER_PATIENCE = 3.0
+"""Seconds: an election under way is over by then."""
+
+_LEADER_POLL = 0.1
+
+
+async def leader(environment: Environment) -> tuple[str, dict[str, Any]]:
+    """The leader's node, and what else the history should say about it."""
+    cluster = environment.cluster
+    try:
+        async with asyncio.timeout(_LEADER_PATIENCE):
+            while True:
+                node = await environment.system.leader(cluster, environment.options)
+                if node is not None:
+                    return node, {}
+                await asyncio.sleep(_LEADER_POLL)
+    except TimeoutError:
+        pass
+    servers = cluster.nodes[: environment.options.servers]
+    running = [node for node in servers if cluster.running(node)]
+    return environment.random.choice(running or servers), {
+        "note": "no leader was known; another node was taken"
+    }
+
+
+async def processes(environment: Environment, target: str) -> tuple[list[str], dict[str, Any]]:
+    """The running nodes that the specification means now, in the cluster's order, and what else to say."""
+    cluster, random = environment.cluster, environment.random
+    servers = cluster.nodes[: environment.options.servers]
+    note: dict[str, Any] = {}
+    if target == LEADER:
+        node, note = await leader(environment)
+        chosen = [node]
+    elif target == "one":
+        chosen = [random.choice(cluster.nodes)]
+    elif target == "minority":
+        chosen = random.sample(servers, len(servers) - majority(len(servers)))
+    elif target == "majority":
+        chosen = random.sample(servers, majority(len(servers)))
+    elif target == "all":
+        chosen = list(cluster.nodes)
+    else:
+        raise ValueError(f"no such target: {target!r}; there are {', '.join(PROCESS_TARGETS)}")
+    return [node for node in cluster.nodes if node in chosen and cluster.running(node)], note
