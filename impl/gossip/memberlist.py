@@ -12,6 +12,8 @@ Rules
    members, also to the recently dead, who may refute.
 5. Push/pull exchanges everything with one random member now and then, for what the broadcasts missed.
 
+Difference to memberlist 0.2: whoever missed our refutation is told again, by `_remind`.
+
 Sources: SWIM sections 3 and 4; Lifeguard section IV; memberlist state.go (`probeNode`, `gossip`, `pushPull`),
 net.go.
 """
@@ -293,6 +295,8 @@ class Memberlist(Swim):
                 if self._probe is not None and self._probe.sequence == message.sequence:
                     self._probe.nacks += 1
             case Suspect():
+                if message.node == self.name and message.incarnation < self._me.incarnation:
+                    self._remind(message.accuser, source)
                 self._suspect(message)
             case wire.Alive():
                 self._alive(message)
@@ -302,6 +306,15 @@ class Memberlist(Swim):
                 self._user_message(message.payload)
             case _:
                 assert_never(message)
+
+    def _remind(self, accuser: str, source: Address) -> None:
+        """Whoever probes us as a suspect at an old incarnation missed all copies of our refutation: tell it again.
+
+        Its acks would not clear us, so that it would bury us when its suspicion times out.
+        """
+        node = self._table.get(accuser)
+        if node is not None and node.address == source and not self._leaving:
+            self._send(source, wire.encode(self._own_alive()), node)
 
     def _is_for_us(self, ping: Ping, source: Address) -> bool:
         """A ping for a name that had our address before must not be answered: its owner is dead."""

@@ -13,7 +13,7 @@ Rules
 6. A name belongs to the address where it lives; another address may have it when its owner left, or is dead
    for longer than `dead_node_reclaim_ns`.
 
-Two differences to memberlist 0.2: a suspicion or death at a higher incarnation is remembered also when the
+Difference to memberlist 0.2: a suspicion or death at a higher incarnation is remembered also when the
 member is already suspect or dead, since otherwise an older `alive` could bring it back.
 
 Sources: SWIM sections 4.1 and 4.2; Lifeguard section IV; memberlist state.go (`aliveNode`, `suspectNode`,
@@ -237,8 +237,11 @@ class Swim:
 
     def _advertise(self) -> None:
         """Broadcast that we are alive, at our incarnation."""
+        self._broadcast(self._own_alive())
+
+    def _own_alive(self) -> Alive:
         me = self._me
-        self._broadcast(Alive(me.incarnation, me.name, me.address_bytes, me.port, me.meta, me.versions))
+        return Alive(me.incarnation, me.name, me.address_bytes, me.port, me.meta, me.versions)
 
     def _change_meta(self, meta: bytes) -> None:
         self._me.meta = meta
