@@ -58,28 +58,19 @@ class KVStore:
 
     def __init__(self, watches: Watches) -> None:
         self._watches = watches
-        self.load((), (), 0, 0)
+        self.load((), (), 0)
 
-    def load(
-        self, pairs: Iterable[Pair], tombstones: Iterable[Tombstone], index: int, tombstone_index: int
-    ) -> None:
+    def load(self, pairs: Iterable[Pair], tombstones: Iterable[Tombstone], table_index: int) -> None:
         """Become a store of these, nothing of before remaining. Wakes nobody."""
         self._pairs: SortedDict[str, Pair] = SortedDict((pair.key, pair) for pair in pairs)
         self._tombstones: SortedDict[str, int] = SortedDict((grave.key, grave.index) for grave in tombstones)
-        self.index = index
-        """Of the last change or removal of any pair."""
-        self.tombstone_index = tombstone_index
-        """Of the last tombstone ever made."""
+        self.table_index = table_index
+        """The index of the newest change or removal in the whole store; 0 if there never was one."""
 
     # Queries
 
     def __len__(self) -> int:
         return len(self._pairs)
-
-    @property
-    def table_index(self) -> int:
-        """The index of the newest change or removal in the whole store; 0 if there never was one."""
-        return max(self.index, self.tombstone_index)
 
     @property
     def tombstone_count(self) -> int:
@@ -125,7 +116,7 @@ class KVStore:
             return True
         else:
             self._pairs[key] = msgspec.structs.replace(old, value=value, flags=flags, modify_index=index)
-        self.index = index
+        self.table_index = index
         self._watches.touch(key)
         return True
 
@@ -139,8 +130,8 @@ class KVStore:
     def delete(self, index: int, key: str) -> bool:
         """Remove if it is there. Always true."""
         if self._pairs.pop(key, None) is not None:
-            self.index = index
-            self._bury(index, key)
+            self.table_index = index
+            self._tombstones[key] = index
             self._watches.touch(key)
         return True
 
@@ -161,8 +152,8 @@ class KVStore:
         for key in list(_with_prefix(self._tombstones, prefix)):
             del self._tombstones[key]
         if prefix:
-            self._bury(index, prefix)
-        self.index = index
+            self._tombstones[prefix] = index
+        self.table_index = index
         for key in keys:
             self._watches.touch(key)
         return True
@@ -172,10 +163,6 @@ class KVStore:
         for key in [key for key, removal in self._tombstones.items() if removal <= index]:
             del self._tombstones[key]
         return True
-
-    def _bury(self, index: int, key: str) -> None:
-        self._tombstones[key] = index
-        self.tombstone_index = index
 
     # For snapshots
 

@@ -50,8 +50,7 @@ class _Header(msgspec.Struct, frozen=True):
     last_applied: int
     pairs: int
     tombstones: int
-    index: int
-    tombstone_index: int
+    table_index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,7 @@ class View:
     last_applied: int
     _pairs: list[Pair]
     _tombstones: list[Tombstone]
-    _index: int
-    _tombstone_index: int
+    _table_index: int
 
     def encode(self) -> bytes:
         """As bytes for `StateMachine.restore`. May be called from another thread."""
@@ -74,8 +72,7 @@ class View:
             last_applied=self.last_applied,
             pairs=len(self._pairs),
             tombstones=len(self._tombstones),
-            index=self._index,
-            tombstone_index=self._tombstone_index,
+            table_index=self._table_index,
         )
         encoder = msgspec.msgpack.Encoder()
         yield _framed(encoder.encode(header))
@@ -116,13 +113,7 @@ class StateMachine:
 
     def view(self) -> View:
         """The state as of now, for a snapshot."""
-        return View(
-            self.last_applied,
-            self.kv.pairs(),
-            self.kv.tombstones(),
-            self.kv.index,
-            self.kv.tombstone_index,
-        )
+        return View(self.last_applied, self.kv.pairs(), self.kv.tombstones(), self.kv.table_index)
 
     def snapshot(self) -> bytes:
         """`view` and `encode` in one, for when there is no hurry."""
@@ -134,7 +125,7 @@ class StateMachine:
         Raises GarbledSnapshot, and then nothing has changed.
         """
         header, pairs, tombstones = _decode_snapshot(data)
-        self.kv.load(pairs, tombstones, header.index, header.tombstone_index)
+        self.kv.load(pairs, tombstones, header.table_index)
         self.last_applied = header.last_applied
         self.watches.touch_all()
         self.watches.wake()

@@ -41,9 +41,8 @@ COMMANDS: list[tuple[Command, str]] = [
 @pytest.fixture
 def state() -> StateMachine:
     machine = StateMachine()
-    for index, command in enumerate(
-        [Set("a", b"1"), Set("b/1", b"2"), Set("b/2", b"3", 4), Delete("b/1")], 1
-    ):
+    commands: list[Command] = [Set("a", b"1"), Set("b/1", b"2"), Set("b/2", b"3", 4), Delete("b/1")]
+    for index, command in enumerate(commands, 1):
         machine.apply(index, encode_command(command))
     return machine
 
@@ -145,16 +144,15 @@ def test_the_encoding_of_a_snapshot_is_this(state: StateMachine) -> None:
 
 def test_digests_differ_where_states_do(state: StateMachine) -> None:
     digests = {state.digest()}
-    for index, command in enumerate(
-        [Set("a", b"1"), Set("a", b"2"), Set("a", b"2", 1), ReapTombstones(4)], 5
-    ):
+    commands: list[Command] = [Set("a", b"1"), Set("a", b"2"), Set("a", b"2", 1), ReapTombstones(4)]
+    for index, command in enumerate(commands, 5):
         state.apply(index, encode_command(command))
         digests.add(state.digest())
     assert len(digests) == 5
 
 
 GOLDEN_SNAPSHOT = """
-4300000086a77665 7273696f6e01ac6c 6173745f6170706c 69656404a5706169 727302aa746f6d62 73746f6e657301a5
-696e64657804af74 6f6d6273746f6e65 5f696e6465780419 0000009297a161c4 013100010100c097 a3622f32c4013304
-030300c007000000 9192a3622f3104
+3800000085a77665 7273696f6e01ac6c 6173745f6170706c 69656404a5706169 727302aa746f6d62 73746f6e657301ab
+7461626c655f696e 6465780419000000 9297a161c4013100 010100c097a3622f 32c4013304030300 c0070000009192a3
+622f3104
 """

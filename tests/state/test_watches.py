@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import NoReturn
 
 from impl.state import Command, Delete, DeleteTree, ReapTombstones, Set, StateMachine, Watch, encode_command
 
@@ -146,11 +147,11 @@ def test_a_change_costs_what_it_wakes_and_not_what_there_is() -> None:
     looked_at: list[str] = []
 
     class Spy(dict[str, dict[Watch, None]]):
-        def get(self, name: str, default: object = None) -> dict[Watch, None]:  # type: ignore[override]
+        def get(self, name: str, default: object = None) -> dict[Watch, None]:
             looked_at.append(name)
             return super().get(name, {})
 
-        def values(self) -> object:  # type: ignore[override]
+        def values(self) -> NoReturn:
             raise AssertionError("all registrations were looked through")
 
     state.watches._on_key, state.watches._on_prefix = Spy(), Spy()
