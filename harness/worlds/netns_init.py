@@ -135,10 +135,11 @@ def boot(parent: int, nodes: Sequence[NodeSpec]) -> Hub:
 def _enter_user_namespace() -> None:
     """Become root of a new user namespace.
 
-    Root keeps all its ids, and so its access to other users' files; anyone else is mapped alone. The first
-    takes rights in the parent namespace, so the maps are written by a child that stays there.
+    Root keeps all its ids, and so its access to other users' files; anyone else is mapped alone, and so is
+    a root without that right. It is a right in the parent namespace, so a child that stays there writes.
     """
-    maps = _id_maps()
+    alone = IdMaps(f"0 {os.geteuid()} 1", f"0 {os.getegid()} 1", "deny")
+    choices = [_all_ids(), alone] if os.geteuid() == 0 else [alone]
     gate_read, gate_write = os.pipe()
     mapper = os.fork()
     if mapper == 0:
@@ -146,7 +147,7 @@ def _enter_user_namespace() -> None:
         if os.read(gate_read, 1) == b"":
             os._exit(0)
         try:
-            _write_id_maps(Path(f"/proc/{os.getppid()}"), maps)
+            _write_id_maps(Path(f"/proc/{os.getppid()}"), choices)
         except OSError as error:
             os._exit(error.errno or 1)
         os._exit(0)
@@ -162,33 +163,35 @@ def _enter_user_namespace() -> None:
 
 
 class IdMaps(NamedTuple):
-    """The files of a process that map its ids, and what goes into them."""
+    """What goes into the files of a process that map its ids, as user_namespaces(7) has it."""
 
     uid: str
+    """Lines of first id inside, first id outside, count."""
     gid: str
     setgroups: str | None
+    """ "deny" where the map takes no right: nobody may leave a group that is denied something."""
 
 
-def _id_maps() -> IdMaps:
-    """As user_namespaces(7) writes them: lines of first id inside, first id outside, count."""
-    if os.geteuid() != 0:
-        # An unprivileged map must give up setgroups(2): nobody may leave a group that is denied something.
-        return IdMaps(f"0 {os.geteuid()} 1", f"0 {os.getegid()} 1", "deny")
-    uid, gid = (
-        "".join(
-            f"{first} {first} {count}\n"
-            for first, _, count in (line.split() for line in Path(path).read_text().splitlines())
-        )
-        for path in ("/proc/self/uid_map", "/proc/self/gid_map")
-    )
-    return IdMaps(uid, gid, None)
+def _all_ids() -> IdMaps:
+    def same(path: str) -> str:
+        extents = [line.split() for line in Path(path).read_text().splitlines()]
+        return "".join(f"{first} {first} {count}\n" for first, _, count in extents)
+
+    return IdMaps(same("/proc/self/uid_map"), same("/proc/self/gid_map"), None)
 
 
-def _write_id_maps(process: Path, maps: IdMaps) -> None:
-    if maps.setgroups is not None:
-        (process / "setgroups").write_text(maps.setgroups)
-    (process / "uid_map").write_text(maps.uid)
-    (process / "gid_map").write_text(maps.gid)
+def _write_id_maps(process: Path, choices: Sequence[IdMaps]) -> None:
+    """Write the first that the kernel permits."""
+    for maps in choices:
+        try:
+            if maps.setgroups is not None:
+                (process / "setgroups").write_text(maps.setgroups)
+            (process / "uid_map").write_text(maps.uid)
+            (process / "gid_map").write_text(maps.gid)
+            return
+        except PermissionError:
+            if maps is choices[-1]:
+                raise
 
 
 def _fork_node(node: NodeSpec) -> tuple[int, int]:
