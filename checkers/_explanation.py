@@ -1,0 +1,197 @@
+"""What zones find, in words that a tired engineer understands at once.
+
+Rules
+-----
+1. A violation has the name that people use for it: stale read, lost write, lost update, read of a failed
+   write, read from the future, read from nowhere.
+2. The evidence is the operations that the sentence names, and the writes of the values that it names: a
+   person can check it by hand.
+3. Whether a write is lost or a read merely stale, nobody can tell from a history of which the end is unknown;
+   it is called lost if nobody ever read it, nor anything that was written after it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from checkers import _words
+from checkers._registers import CAS, WRITE, Registers
+from harness.history import FAIL, History
+from harness.verdict import Evidence
+
+
+class Explanation:
+    """The words for one key's violation, as `_zones.zones` shows it."""
+
+    def __init__(self, history: History, columns: Registers, key: int, ends: NDArray[np.int64]) -> None:
+        self.history = history
+        self.columns = columns
+        self.key = key
+        self.ends = ends
+        self.mine = np.flatnonzero(columns.key == key)
+        self.writers = {int(columns.written[i]): int(i) for i in self.mine if columns.written[i] >= 0}
+        self.completed = {
+            int(columns.finish[i]): int(i) for i in self.mine if columns.finish[i] < columns.horizon
+        }
+
+    def evidence(self, found: int, shown: list[int]) -> Evidence:
+        from checkers import _zones
+
+        at = [operation for operation in shown if operation >= 0 or found == _zones.CONFLICT]
+        if found == _zones.PHANTOM:
+            kind, summary, operations = self._phantom(*at)
+        elif found == _zones.TWO_SUCCESSORS:
+            kind, summary, operations = self._two_successors(*at)
+        elif found == _zones.CYCLE:
+            kind, summary, operations = self._cycle(*at)
+        elif found == _zones.ORDER:
+            kind, summary, operations = self._order(*at)
+        else:
+            kind, summary, operations = self._conflict(*at)
+        operations = [one for one in operations if one >= 0]
+        operations += [self._witness(one) for one in operations]
+        rows = [int(self.columns.row[one]) for one in dict.fromkeys(operations)]
+        name = self.history.keys[self.key]
+        where = "" if name is None else f" on key {name}"
+        return Evidence(
+            summary=f"{kind}{where}: {summary}",
+            operations=_words.events(self.history, rows),
+            key=name,
+            details={
+                "kind": kind,
+                "operations": [_words.describe(self.history, row) for row in sorted(rows)],
+            },
+        )
+
+    def _say(self, at: int) -> str:
+        said = _words.describe(self.history, int(self.columns.row[at]))
+        witness = self._witness(at)
+        return said if witness == at else f"{said}, which happened, since {self._say(witness)}"
+
+    def _observed(self, at: int) -> str:
+        """The value that the operation read or expected."""
+        row = int(self.columns.row[at])
+        operations = self.history.operations
+        if self.columns.kind[at] == CAS:
+            return _words.value_text(self.history.ops[int(operations.invoke[row])].value[0])
+        return _words.value_text(self.history.ops[int(operations.complete[row])].value)
+
+    def _written(self, at: int) -> str:
+        value = self.history.ops[int(self.columns.start[at])].value
+        return _words.value_text(value[1] if self.columns.kind[at] == CAS else value)
+
+    def _phantom(self, reader: int) -> tuple[str, str, list[int]]:
+        operations = self.history.operations
+        value = self._observed(reader)
+        fs = [self.history.fs[f] for f in operations.f]
+        for row in np.flatnonzero((operations.key == self.key) & (operations.outcome == FAIL)).tolist():
+            op = self.history.ops[int(operations.invoke[row])]
+            new = op.value[1] if fs[row] == "cas" else op.value
+            if fs[row] != "read" and _words.value_text(new) == value:
+                said = f"{self._say(reader)}, which only a write that failed had tried: "
+                return "Read of a failed write", said + f"{_words.describe(self.history, row)}.", [reader]
+        return "Read from nowhere", f"{self._say(reader)}, and nobody ever wrote {value}.", [reader]
+
+    def _two_successors(self, one: int, other: int) -> tuple[str, str, list[int]]:
+        value = self._observed(one)
+        summary = f"{self._say(one)} and {self._say(other)}, but {value} was there only once."
+        return "Lost update", summary, [*self._writer_of(one), one, other]
+
+    def _cycle(self, cas: int) -> tuple[str, str, list[int]]:
+        summary = f"{self._say(cas)}, but {self._observed(cas)} was itself made from {self._written(cas)}."
+        return "Circular compare-and-sets", summary, [*self._writer_of(cas), cas]
+
+    def _order(self, finished: int, started: int) -> tuple[str, str, list[int]]:
+        columns = self.columns
+        finished = self._witness(finished)
+        if columns.written[started] == columns.observed[finished]:
+            summary = f"{self._say(finished)} before that value was written: {self._say(started)}."
+            return "Read from the future", summary, [finished, started]
+        if columns.kind[started] == WRITE:
+            summary = (
+                f"{self._say(finished)}, which goes back to a value that was written only later: "
+                f"{self._say(started)}."
+            )
+            return "Read from the future", summary, [finished, started]
+        chain = self._chain(finished, started)
+        summary = (
+            f"{self._say(started)} although {self._observed(started)} had been replaced before: "
+            f"{' and '.join(map(self._say, chain))}"
+            + ("" if finished in chain else f", and {self._say(finished)}")
+        )
+        return "Stale read", summary + ".", [*self._writer_of(started), started, *chain, finished]
+
+    def _chain(self, later: int, earlier: int) -> list[int]:
+        """The last cas before `later` on the chain from what `earlier` observed, and the first one."""
+        columns = self.columns
+        found: list[int] = []
+        at = later
+        if columns.kind[at] != CAS:
+            at = self.writers[int(columns.observed[at])]
+        while columns.kind[at] == CAS:
+            found.append(at)
+            if columns.observed[at] == columns.observed[earlier]:
+                break
+            at = self.writers[int(columns.observed[at])]
+        return list(dict.fromkeys([found[-1], found[0]])) if found else []
+
+    def _conflict(self, f_a: int, s_a: int, f_b: int, s_b: int) -> tuple[str, str, list[int]]:
+        columns = self.columns
+        f_a, f_b = self._witness(f_a) if f_a >= 0 else f_a, self._witness(f_b)
+        old = self._observed(s_a)
+        new_writer = self._root(f_b)
+        observers = np.isin(columns.observed[self.mine], self._block(new_writer))
+        kind = "Stale read"
+        note = ""
+        if not observers.any():
+            if self._moved_on(new_writer):
+                note = f" (nobody read {self._written(new_writer)} before it was overwritten)"
+            else:
+                kind, note = "Lost write", f" (nobody ever read {self._written(new_writer)})"
+        gap = (self.history.time[columns.start[s_a]] - self.history.time[columns.finish[f_b]]) / 1e9
+        since = f"{gap:.3f} s before that began, " if gap > 0 else "before that began, "
+        summary = f"{self._say(s_a)}, but {since}{self._say(f_b)}{note}; "
+        if f_a < 0:
+            summary += f"{old} is the initial value."
+        else:
+            summary += (
+                f"and {old} is the older value: {self._say(f_a)}, which was over before {self._say(s_b)}."
+            )
+        return kind, summary, [*self._writer_of(s_a), f_a, s_a, new_writer, f_b, s_b]
+
+    def _witness(self, at: int) -> int:
+        """The operation whose completion proves that this one had happened: itself, or if it crashed, the
+        first to complete of those that observed its value, directly or through other crashed ones."""
+        return self.completed.get(int(self.ends[at]), at)
+
+    def _moved_on(self, writer: int) -> bool:
+        """Whether anybody observed a value that was written after this write had completed."""
+        columns = self.columns
+        values = {int(value) for value in columns.observed[self.mine] if value >= 0}
+        done = columns.finish[writer]
+        return any(columns.start[self.writers[value]] > done for value in values if value in self.writers)
+
+    def _writer_of(self, observer: int) -> list[int]:
+        writer = self.writers.get(int(self.columns.observed[observer]))
+        return [] if writer is None else [writer]
+
+    def _root(self, at: int) -> int:
+        """The plain write at the head of the operation's block."""
+        columns = self.columns
+        while columns.kind[at] != WRITE:
+            at = self.writers[int(columns.observed[at])]
+        return at
+
+    def _block(self, root: int) -> NDArray[np.int64]:
+        """The values of the block: the root's, and those that cas made of it."""
+        columns = self.columns
+        values = [int(columns.written[root])]
+        successors = {
+            int(columns.observed[i]): int(columns.written[i])
+            for i in self.mine
+            if columns.kind[i] == CAS and self.ends[i] < columns.horizon
+        }
+        while values[-1] in successors:
+            values.append(successors[values[-1]])
+        return np.array(values)
