@@ -26,9 +26,6 @@ CAPABILITIES: Mapping[str, str] = {
 }
 """Every capability there is, and what it means."""
 
-WORLDS: Mapping[str, str] = {"netns": "harness.worlds.netns:Netns"}
-"""Every world there is by name, and the class to import for it."""
-
 
 class SetupError(Exception):
     """The run cannot start: something is missing on this machine, or a system did not come up.

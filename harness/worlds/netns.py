@@ -24,7 +24,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.worlds import WORLDS, Completed, Exit, InjectionError, Link, SetupError
+from harness.registry import WORLDS
+from harness.worlds import Completed, Exit, InjectionError, Link, SetupError
 from harness.worlds.netns_control import Channel, Host
 
 CAPABILITIES = frozenset({"kill", "pause", "cut"})
@@ -76,8 +77,10 @@ def _probe() -> str | None:
 
 def _impossible(why: str) -> str:
     others = [name for name in WORLDS if name != Netns.name]
-    remain = f"Worlds that remain: {', '.join(others)}." if others else "This version has no other world."
-    return f"the netns world cannot be made on this machine: {why.strip()}\n{remain}"
+    return (
+        f"the netns world cannot be made on this machine: {why.strip()}\n"
+        f"Worlds that remain: {', '.join(others)} (--world)."
+    )
 
 
 def _helper(argument: str) -> list[str]:

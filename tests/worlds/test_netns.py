@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from harness.worlds import InjectionError, SetupError, conformance, netns_init
+from harness.worlds import InjectionError, SetupError, conformance, netns, netns_init
 from harness.worlds.netns import Netns, NetnsCluster
 
 
@@ -267,3 +267,13 @@ def test_it_says_when_the_library_is_missing() -> None:
         "ctypes.CDLL = without_nftables"
     )
     assert "sudo apt-get install libnftables1" in said
+
+
+def test_an_impossible_world_is_an_error_that_names_the_worlds_that_remain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        netns, "_helper", lambda argument: [sys.executable, "-c", "raise SystemExit('no way')"]
+    )
+    with pytest.raises(SetupError, match=r"(?s)no way.*Worlds that remain: .*--world"):
+        asyncio.run(Netns().open(("n1",), tmp_path))
