@@ -13,7 +13,9 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from harness import report, store
 from harness.history import History
 from harness.run import Checker, Problem
 from harness.store import Outcome, ProblemRecord, Results
@@ -66,6 +68,33 @@ def judge(
         counts=counts,
         seconds=(int(history.time[-1]) - int(history.time[0])) / 1e9 if len(history) else 0.0,
     )
+
+
+def conclude(
+    directory: Path,
+    history: History,
+    checkers: Iterable[Checker],
+    problems: Sequence[Problem | ProblemRecord],
+) -> Results:
+    """Judge, and write verdicts.json and the report. Raises `harness.store.StoreError`.
+
+    A report that cannot be made does not hide the verdict, but nothing is green without it.
+    """
+    results = judge(history, checkers, problems)
+    store.write_results(directory, results)
+    try:
+        report.write(directory)
+    except Exception as error:  # whatever it is, the verdict is written already, and must be told
+        problem = ProblemRecord(kind="harness", message=f"no report: {type(error).__name__}: {error}")
+        results.problems.append(problem)
+        results.outcome = weightiest([results.outcome, _BY_PROBLEM[problem.kind]])
+        store.write_results(directory, results)
+    return results
+
+
+def weightiest(outcomes: Iterable[Outcome]) -> Outcome:
+    """The one that decides; `unknown` of nothing."""
+    return min(outcomes, key=_WEIGHT.index, default="unknown")
 
 
 def outcome_of(verdict: Verdict) -> Outcome:

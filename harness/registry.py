@@ -1,4 +1,4 @@
-"""Worlds and systems by name: the built-in ones, or anybody's class as `module:Class`.
+"""Worlds, systems and workloads by name: the built-in ones, or anybody's class as `module:Class`.
 
 Nothing is imported before it is asked for: an unused world may need libraries that are not there.
 """
@@ -6,8 +6,8 @@ Nothing is imported before it is asked for: an unused world may need libraries t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from harness.systems import System
 from harness.worlds import World
@@ -30,21 +30,26 @@ class UnknownName(Exception):
 
 def world(name: str) -> World:
     """The world of that name. Raises UnknownName."""
-    return cast(World, _made("world", name, WORLDS))
+    made: World = find("world", name, WORLDS)()
+    return made
 
 
 def system(name: str) -> System:
     """The system of that name. Raises UnknownName."""
-    return cast(System, _made("system", name, SYSTEMS))
+    made: System = find("system", name, SYSTEMS)()
+    return made
 
 
-def _made(kind: str, name: str, table: Mapping[str, str]) -> Any:
+def find(kind: str, name: str, table: Mapping[str, str | Callable[[], Any]]) -> Callable[[], Any]:
+    """What makes the thing of that name: the table's entry, or the class itself. Raises UnknownName."""
     location = table.get(name, name)
+    if not isinstance(location, str):
+        return location
     module_name, colon, class_name = location.partition(":")
     if not colon:
         raise UnknownName(f"no {kind} {name!r}; there are {', '.join(table)}, or your own as module:Class")
     try:
-        module = importlib.import_module(module_name)
-        return getattr(module, class_name)()
+        made: Callable[[], Any] = getattr(importlib.import_module(module_name), class_name)
+        return made
     except (ImportError, AttributeError) as error:
         raise UnknownName(f"{kind} {name!r}: {error}") from error

@@ -15,8 +15,10 @@ moment can still be checked: `splitbrain check STORE`.
 
 from __future__ import annotations
 
+import importlib.metadata
 import itertools
 import os
+import platform
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +26,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from harness.systems import Reads
 from harness.verdict import Verdict
 
 Outcome = Literal["valid", "invalid", "unknown", "no liveness", "crashed", "injection failed", "setup failed"]
@@ -73,7 +76,7 @@ class TestRecord(msgspec.Struct, kw_only=True):
     nemesis: str
     nodes: list[str]
     servers: int
-    reads: str
+    reads: Reads
     agent: list[str] | None
     concurrency: int
     rate: float
@@ -194,3 +197,12 @@ def _unwritable(path: Path, error: OSError) -> StoreError:
         f"cannot write the store at {path}: {error.strerror or error}; free some space, or choose another "
         "folder with --store=DIR"
     )
+
+
+def versions() -> dict[str, str]:
+    """Of splitbrain, Python and the kernel."""
+    try:
+        ours = importlib.metadata.version("splitbrain")
+    except importlib.metadata.PackageNotFoundError:
+        ours = "not installed"
+    return {"splitbrain": ours, "python": platform.python_version(), "kernel": platform.release()}

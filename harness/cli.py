@@ -1,0 +1,220 @@
+"""The `splitbrain` command: everything that is not a test run.
+
+    splitbrain check [--model=MODEL] [--failed-cas=dropped|observed] [--keyed] RUN|STORE|FILE...
+    splitbrain clean [--keep=N] [STORE]
+
+Exit codes: 0 valid, 1 invalid, 2 unknown, 3 no liveness, 4 an agent crashed on its own, 5 set-up or injection
+failed, 64 wrong usage, 65 broken input. With several inputs, broken input first, then the weightiest outcome.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from harness.run import Checker, Test, Workload
+    from harness.store import Outcome, Results, TestRecord
+
+USAGE_ERROR = 64
+BROKEN_INPUT = 65
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE_ERROR, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="splitbrain", description="Check, keep and clean the results of test runs.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    check = commands.add_parser("check", help="judge stored runs or foreign histories, one verdict a line")
+    check.add_argument(
+        "--model",
+        help="check for linearizability against this model, instead of what the run was made for "
+        "(of a bare history: cas-register)",
+    )
+    check.add_argument(
+        "--failed-cas",
+        choices=("dropped", "observed"),
+        default="dropped",
+        help="what a failed compare-and-set tells: nothing, or that the value was another",
+    )
+    check.add_argument(
+        "--keyed", action="store_true", help="values are [key value] tuples of jepsen.independent"
+    )
+    check.add_argument(
+        "paths", nargs="+", type=Path, metavar="RUN|STORE|FILE", help="a run's folder, a store, or a history"
+    )
+    check.set_defaults(run=_check)
+
+    clean = commands.add_parser("clean", help="delete old runs from a store")
+    clean.add_argument("--keep", type=int, default=0, metavar="N", help="but the newest N of each test")
+    clean.add_argument("store", nargs="?", type=Path, default=Path("store"), metavar="STORE")
+    clean.set_defaults(run=_clean)
+    return parser
+
+
+# --- What a record means -------------------------------------------------------------------------------
+
+
+def test_of(record: TestRecord) -> Test:
+    """The test that a record describes. Raises `registry.UnknownName` or `nemesis.NemesisError`."""
+    import nemesis
+    from harness import registry
+    from harness.run import Test
+    from harness.systems import Options
+
+    options = Options(
+        nodes=tuple(record.nodes),
+        servers=record.servers,
+        reads=record.reads,
+        agent=record.agent,
+        extra=record.extra,
+    )
+    return Test(
+        name=record.name,
+        system=registry.system(record.system),
+        options=options,
+        workload=workload(record.workload),
+        nemesis=nemesis.package(
+            record.nemesis,
+            capabilities=registry.world(record.world).capabilities,
+            nodes=len(record.nodes),
+            time_limit=record.time_limit,
+            seed=record.seed,
+        ),
+        concurrency=record.concurrency,
+        rate=record.rate,
+        time_limit=record.time_limit,
+        operation_timeout=record.operation_timeout,
+        seed=record.seed,
+    )
+
+
+def workload(name: str) -> Workload:
+    """The workload of that name, or of a class given as `module:Class`. Raises `registry.UnknownName`."""
+    import workloads
+    from harness import registry
+
+    made: Workload = registry.find("workload", name, workloads.registry())()
+    return made
+
+
+def checkers_of(test: Test) -> list[Checker]:
+    """Everything that judges a run of the test."""
+    return list(test.workload.checkers(test))
+
+
+# --- splitbrain check ----------------------------------------------------------------------------------
+
+
+def _check(options: argparse.Namespace) -> int:
+    from checkers.models import MODELS
+    from harness import registry
+    from harness.history import BrokenHistory
+    from harness.judge import weightiest
+    from harness.store import EXIT_CODES, StoreError
+    from nemesis import NemesisError
+
+    models = ("register", "cas-register", *MODELS)
+    if options.model is not None and options.model not in models:
+        return _wrong(f"no model {options.model!r}; there are {', '.join(dict.fromkeys(models))}")
+    outcomes: list[Outcome] = []
+    broken = False
+    for path in options.paths:
+        if not path.exists():
+            return _wrong(f"{path}: there is no such file or folder")
+        histories = _histories(path)
+        if not histories:
+            broken = True
+            _complain(f"{path}: broken: no history.jsonl in it")
+        for history in histories:
+            try:
+                results = _judge(history, options)
+            except (BrokenHistory, StoreError, registry.UnknownName, NemesisError, OSError) as error:
+                broken = True
+                _complain(f"{history}: broken: {error}")
+                continue
+            outcomes.append(results.outcome)
+            _say(f"{history}: {results.outcome}: {results.summary}")
+    return BROKEN_INPUT if broken else EXIT_CODES[weightiest(outcomes)]
+
+
+def _wrong(message: str) -> int:
+    _complain(f"splitbrain check: {message}")
+    return USAGE_ERROR
+
+
+def _histories(path: Path) -> list[Path]:
+    """The run folders and files that an argument means."""
+    if not path.is_dir() or (path / "history.jsonl").exists():
+        return [path]
+    return sorted(file.parent for file in path.glob("**/history.jsonl"))
+
+
+def _judge(path: Path, options: argparse.Namespace) -> Results:
+    """Judge one run or history; a run that was killed before it was judged gets its results now."""
+    from checkers.linearizable import Linearizable
+    from harness import history_formats, store
+    from harness.judge import conclude, judge
+
+    history = history_formats.read(path, keyed=options.keyed)
+    for warning in history.warnings:
+        _complain(f"{path}: {warning}")
+    record_path = path / "test.json"
+    if options.model is not None or not record_path.exists():
+        return judge(history, [Linearizable(options.model or "cas-register", options.failed_cas)], [])
+    checkers = checkers_of(test_of(store.read_test(path)))
+    try:
+        earlier = store.read_results(path)
+    except FileNotFoundError:
+        return conclude(path, history, checkers, [])
+    return judge(history, checkers, earlier.problems)
+
+
+# --- splitbrain clean ----------------------------------------------------------------------------------
+
+
+def _clean(options: argparse.Namespace) -> int:
+    from harness.store import runs
+
+    if not options.store.is_dir():
+        _complain(f"splitbrain clean: {options.store}: there is no such folder")
+        return USAGE_ERROR
+    seen: dict[str, int] = {}
+    for directory in runs(options.store):  # the newest first
+        test = directory.parent.name
+        seen[test] = seen.get(test, 0) + 1
+        if seen[test] > options.keep:
+            shutil.rmtree(directory)
+            _say(f"deleted {directory}")
+    for link in [*options.store.glob("latest"), *options.store.glob("*/latest")]:
+        if link.is_symlink() and not link.exists():
+            link.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

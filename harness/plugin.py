@@ -1,0 +1,368 @@
+"""The pytest plugin: the command line of a run, its progress, and how its outcome is told.
+
+    pytest harness/ --nemesis=partition
+    pytest harness/ --system=etcd --workload=register,set --nemesis=partition,kill --time-limit=60
+
+Everything heavy is imported when a run begins, so that a pytest that runs none pays nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.run import Result, Test
+    from harness.store import Results, TestRecord
+
+NIGHTLY = ("none", "partition", "kill", "pause", "partition,kill", "all")
+"""The nemeses of `--nightly`."""
+
+_DEFAULT_WORLD = "netns"
+_DEFAULT_SYSTEM = "proconsul"
+
+
+@dataclass(frozen=True)
+class _Option:
+    """One option of ours: `--name`, kept as `splitbrain_name` so as not to meet another plugin's."""
+
+    name: str
+    help: str
+    default: Any = None
+    type: Callable[[str], Any] = str
+    choices: Sequence[str] | None = None
+
+    @property
+    def destination(self) -> str:
+        return "splitbrain_" + self.name.replace("-", "_")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if value <= 0:
+        raise ValueError(text)
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+_OPTIONS = (
+    _Option("world", "where nodes live: netns, memory, or module:Class (default: netns)", _DEFAULT_WORLD),
+    _Option("system", "what is tested: proconsul, etcd, memory, or module:Class", _DEFAULT_SYSTEM),
+    _Option("workload", "comma-separated: register, set, gossip (default: all)"),
+    _Option("nemesis", "none, all, or comma-separated: partition, kill, pause (default: none)", "none"),
+    _Option("nodes", "how many nodes (default: 5)", 5, _count),
+    _Option("servers", "how many of them are servers (default: all, at most 5)", None, _count),
+    _Option("datacenters", "how many datacenters (only 1 for now)", 1, _count),
+    _Option("concurrency", "how many clients at a time (default: 10)", 10, _count),
+    _Option("rate", "operations per second of all clients (default: the workload's)", None, _positive),
+    _Option("time-limit", "seconds of the main phase (default: the workload's)", None, _positive),
+    _Option("seed", "what decides all that is random (default: another one each time)", None, int),
+    _Option("store", "folder of the results (default: store)", "store"),
+    _Option("reads", "how clients read", "consistent", choices=("consistent", "default", "stale")),
+    _Option("agent", "run this command as the system's agent, instead of its own"),
+    _Option(
+        "op-timeout", "seconds until an operation's outcome counts as unknown (default: 5)", 5.0, _positive
+    ),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("splitbrain", "splitbrain: distributed systems under faults")
+    for option in _OPTIONS:
+        settings: dict[str, Any] = {
+            "dest": option.destination,
+            "help": option.help,
+            "default": option.default,
+        }
+        if option.choices:
+            settings["choices"] = option.choices
+        else:
+            settings["type"] = option.type
+        group.addoption(f"--{option.name}", **settings)
+    group.addoption(
+        "--nightly",
+        dest="splitbrain_nightly",
+        action="store_true",
+        help=f"every workload under every nemesis: {'; '.join(NIGHTLY)}",
+    )
+    group.addoption(
+        "--setting",
+        dest="splitbrain_setting",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the system's own (may be repeated)",
+    )
+
+
+def _value(config: pytest.Config, name: str) -> Any:
+    return getattr(config.option, "splitbrain_" + name)
+
+
+# --- Which tests there are -----------------------------------------------------------------------------
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A `promise` argument stands for every workload times every nemesis of the command line."""
+    if "promise" not in metafunc.fixturenames:
+        return
+    config = metafunc.config
+    plans = [(workload, nemesis) for workload in _workloads(config) for nemesis in _nemeses(config)]
+    _check_options(config, plans)
+    metafunc.parametrize("promise", plans, ids=["-".join(plan) for plan in plans], indirect=True)
+
+
+def _workloads(config: pytest.Config) -> list[str]:
+    import workloads
+
+    asked = _value(config, "workload")
+    return list(workloads.registry()) if asked is None else [name.strip() for name in asked.split(",")]
+
+
+def _nemeses(config: pytest.Config) -> Sequence[str]:
+    return NIGHTLY if _value(config, "nightly") else [_value(config, "nemesis")]
+
+
+def _check_options(config: pytest.Config, plans: Sequence[tuple[str, str]]) -> None:
+    """Say at once, before anything runs, what is wrong with the command line."""
+    from harness import registry
+    from nemesis import NemesisError
+
+    if _value(config, "datacenters") != 1:
+        raise pytest.UsageError("--datacenters: only one datacenter can be run yet")
+    servers, nodes = _value(config, "servers"), _value(config, "nodes")
+    if servers is not None and servers > nodes:
+        raise pytest.UsageError(f"--servers={servers}: there are only {nodes} nodes")
+    for setting in _value(config, "setting"):
+        if "=" not in setting:
+            raise pytest.UsageError(f"--setting={setting}: must be NAME=VALUE")
+    if _value(config, "seed") is None:
+        # Drawn here so that all tests of this session share it and a rerun needs to be told but one.
+        config.option.splitbrain_seed = int.from_bytes(os.urandom(4))
+    try:
+        registry.world(_value(config, "world"))
+        for workload, nemesis in plans:
+            _test_of(_record(config, workload, nemesis))
+    except (registry.UnknownName, NemesisError) as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _test_of(record: TestRecord) -> Test:
+    from harness.cli import test_of
+
+    return test_of(record)
+
+
+def _record(config: pytest.Config, workload: str, nemesis: str) -> TestRecord:
+    """What the command line says of one run."""
+    from harness.cli import workload as workload_of
+    from harness.store import TestRecord
+
+    nodes = [f"n{number}" for number in range(1, _value(config, "nodes") + 1)]
+    defaults = workload_of(workload)
+    agent = _value(config, "agent")
+    return TestRecord(
+        name=re.sub(r"[^\w.-]+", "-", f"{workload}-{nemesis}"),
+        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        command=_command(config, workload, nemesis),
+        seed=_value(config, "seed"),
+        world=_value(config, "world"),
+        system=_value(config, "system"),
+        workload=workload,
+        nemesis=nemesis,
+        nodes=nodes,
+        servers=_value(config, "servers") or min(len(nodes), 5),
+        reads=_value(config, "reads"),
+        agent=shlex.split(agent) if agent else None,
+        concurrency=_value(config, "concurrency"),
+        rate=_value(config, "rate") or defaults.rate,
+        time_limit=_value(config, "time_limit") or defaults.time_limit,
+        operation_timeout=_value(config, "op_timeout"),
+        promise="",
+        marks=[],
+        extra=dict(setting.split("=", 1) for setting in _value(config, "setting")),
+    )
+
+
+def _command(config: pytest.Config, workload: str, nemesis: str) -> list[str]:
+    """The argv that does this one run again."""
+    paths = [arg for arg in config.invocation_params.args if not str(arg).startswith("-")]
+    targets = [str(path) for path in paths if Path(str(path).split("::")[0]).exists()] or ["harness/"]
+    command = ["pytest", *targets, f"--workload={workload}", f"--nemesis={nemesis}"]
+    for option in _OPTIONS:
+        value = getattr(config.option, option.destination)
+        if option.name not in ("workload", "nemesis", "store") and value != option.default:
+            command.append(
+                f"--{option.name}={value:g}" if option.type is _positive else f"--{option.name}={value}"
+            )
+    return command + [f"--setting={setting}" for setting in _value(config, "setting")]
+
+
+# --- One run -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def promise(request: pytest.FixtureRequest) -> Promise:
+    """One workload under one nemesis; skips, with the reason, if nothing is promised of it."""
+    workload, nemesis = request.param
+    config: pytest.Config = request.config
+    record = _record(config, workload, nemesis)
+    test = _test_of(record)
+    words = test.system.promise(workload, test.options)
+    if words is None:
+        pytest.skip(f"{test.system.name} promises nothing of {workload} with --reads={record.reads}")
+    record.promise = words
+    return Promise(config, record, test)
+
+
+class Promise:
+    """One run that is to be done and judged."""
+
+    def __init__(self, config: pytest.Config, record: TestRecord, test: Test) -> None:
+        self._config = config
+        self._record = record
+        self._test = test
+
+    def keep(self) -> None:
+        """Do the run, and fail the test unless its outcome is `valid`."""
+        from harness import store
+        from harness.recorder import Unwritable
+
+        try:
+            directory, results = self._run()
+        except (store.StoreError, Unwritable) as error:
+            pytest.exit(str(error), returncode=store.EXIT_CODES["setup failed"])
+        outcomes = self._config.stash.setdefault(_OUTCOMES, [])
+        outcomes.append((self._record.name, directory, results))
+        if any(problem.kind == "interrupted" for problem in results.problems):
+            pytest.exit(f"interrupted; {self._record.name} so far: {results.outcome}, see {directory}")
+        if results.outcome != "valid":
+            pytest.fail(_explain(self._record, directory, results), pytrace=False)
+
+    def _run(self) -> tuple[Path, Results]:
+        """Run, check and write everything down."""
+        from harness import store
+        from harness.history import History
+        from harness.judge import conclude
+
+        directory = store.create(Path(_value(self._config, "store")), self._record.name).resolve()
+        self._describe()
+        store.write_test(directory, self._record)
+        missing = self._missing()
+        if missing:
+            pytest.fail(f"setup failed: {missing}", pytrace=False)
+        result = self._drive(directory)
+        history = History.read(directory / "history.jsonl")
+        return directory, conclude(directory, history, self._checkers(), result.problems)
+
+    def _describe(self) -> None:
+        """Complete the record by what is known only now."""
+        from harness.store import MarkRecord, versions
+
+        package = self._test.nemesis
+        self._record.marks = [
+            MarkRecord(name=mark.name, start=sorted(mark.start), stop=sorted(mark.stop), colour=mark.colour)
+            for mark in package.marks
+        ]
+        self._record.skipped = dict(package.skipped)
+        self._record.versions = versions()
+
+    def _missing(self) -> str | None:
+        """What is not there that the world or the system needs."""
+        from harness import registry
+
+        world = registry.world(self._record.world)
+        return world.missing() or self._test.system.missing(self._test.options)
+
+    def _checkers(self) -> list[Any]:
+        from harness.cli import checkers_of
+
+        return checkers_of(self._test)
+
+    def _drive(self, directory: Path) -> Result:
+        """The run itself, its progress shown through pytest's capture."""
+        import asyncio
+
+        from harness import registry
+        from harness.progress import Progress
+        from harness.run import run
+
+        capture: Any = self._config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            sys.stdout.write("\n")
+            progress = Progress(self._record.name, self._test.nemesis.marks, sys.stdout)
+            try:
+                with progress.shown():
+                    return asyncio.run(
+                        run(self._test, registry.world(self._record.world), directory, progress)
+                    )
+            except asyncio.CancelledError:
+                raise KeyboardInterrupt from None
+
+
+# --- What is told ----------------------------------------------------------------------------------------
+
+_OUTCOMES: pytest.StashKey[list[tuple[str, Path, Results]]] = pytest.StashKey()
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
+    """Say what is going to be run, if anything is."""
+    if not any("promise" in getattr(item, "fixturenames", ()) for item in items):
+        return []
+    lines = [
+        f"splitbrain: {_value(config, 'system')} in world {_value(config, 'world')}, "
+        f"seed {_value(config, 'seed')}, results in {Path(_value(config, 'store')).resolve()}"
+    ]
+    skipped: dict[str, str] = {}
+    for nemesis in _nemeses(config):
+        skipped.update(_test_of(_record(config, _workloads(config)[0], nemesis)).nemesis.skipped)
+    return lines + [f"splitbrain: skipping {name}: {why}" for name, why in skipped.items()]
+
+
+def _explain(record: TestRecord, directory: Path, results: Results) -> str:
+    """A failed run in plain words."""
+    lines = [f"{record.name}: {results.outcome}: {results.summary}", "", f"promise: {record.promise}"]
+    for verdict in results.verdicts:
+        if verdict.valid != "valid":
+            lines += ["", f"{verdict.checker}: {verdict.valid}: {verdict.summary}"]
+            for evidence in verdict.evidence:
+                lines.append(f"  - {evidence.summary}")
+                if evidence.operations:
+                    lines.append(f"    operations {', '.join(map(str, evidence.operations))}")
+    lines += [f"problem: {problem.message}" for problem in results.problems]
+    lines += ["", f"report: {directory / 'report.html'}", f"again:  {shlex.join(record.command)}"]
+    return "\n".join(lines)
+
+
+@pytest.hookimpl
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    outcomes = config.stash.get(_OUTCOMES, [])
+    if not outcomes:
+        return
+    terminalreporter.section("splitbrain")
+    width = max(len(name) for name, _, _ in outcomes)
+    for name, directory, results in outcomes:
+        colour = {"valid": "green", "unknown": "yellow"}.get(results.outcome, "red")
+        terminalreporter.write(f"{name:<{width}}  ")
+        terminalreporter.write(f"{results.outcome:<16}", **{colour: True})
+        terminalreporter.write_line(
+            f"  {results.operations:>7,} ops in {results.seconds:5.1f} s  {directory / 'report.html'}"
+        )
+    for report in terminalreporter.stats.get("skipped", []):
+        if "promise[" in report.nodeid and isinstance(report.longrepr, tuple):
+            terminalreporter.write_line(f"{report.nodeid.split('[')[-1][:-1]:<{width}}  {report.longrepr[2]}")
