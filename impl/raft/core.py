@@ -549,8 +549,8 @@ class Raft:
     def _refuse_term(self, message: AppendEntries | InstallSnapshot) -> None:
         """The sender's term is past, and it has to know.
 
-        It may lead a later term by the time it hears of it, even this one, so the answer must not pass for one
-        to what it sent then: it says nothing of rounds, times and logs.
+        It may lead this very term by the time it hears of it, so the answer must not pass for one to what it
+        sends then: it says nothing of rounds, times and logs.
         """
         self._send_now.append(AppendReply(self.id, message.source, self.term, rejected=True, index=0))
 

@@ -30,7 +30,17 @@ from random import Random
 from impl.raft.core import Raft
 from impl.raft.errors import ProposalRefused
 from impl.raft.membership import AddNonvoter, AddVoter, ConfigurationChange, DemoteVoter, RemoveServer
-from impl.raft.messages import Configuration, Entry, Message, Server, ServerId, Snapshot
+from impl.raft.messages import (
+    Configuration,
+    Entry,
+    EntryKind,
+    Message,
+    PreVoteReply,
+    Server,
+    ServerId,
+    Snapshot,
+    VoteReply,
+)
 from impl.raft.types import MILLISECOND_NS, Config, Effects, HardState, Restored, Role
 
 
@@ -42,12 +52,58 @@ class PropertyViolated(AssertionError):
         self.name = name
 
 
-def settle(raft: Raft, now_ns: int = 0) -> list[Message]:
+def members(*voters: ServerId, nonvoters: tuple[ServerId, ...] = ()) -> Configuration:
+    """A configuration with made-up addresses."""
+    return Configuration(
+        tuple(Server(name, f"10.0.0.{name}:8300", name in voters) for name in (*voters, *nonvoters))
+    )
+
+
+def follower(
+    name: ServerId = "1",
+    configuration: Configuration = members("1", "2", "3"),  # noqa: B008 - immutable
+    *,
+    term: int = 1,
+    vote: ServerId | None = None,
+    log: tuple[int, ...] = (),
+    config: Config = Config(),  # noqa: B008 - immutable
+) -> Raft:
+    """A server restarted at time 0, whose log has entries of the terms `log`, from index 1."""
+    start = Snapshot(0, 0, configuration, b"")
+    entries = [Entry(index, of, EntryKind.COMMAND, b"%d" % index) for index, of in enumerate(log, 1)]
+    restored = Restored(HardState(term, vote), start, entries)
+    return Raft(name, config, restored, Random(name), 0)
+
+
+def candidate(raft: Raft) -> int:
+    """Let its election timer fire and its pre-votes be granted, so that it asks for votes: the time then.
+
+    What it has sent is still to be taken.
+    """
+    now_ns = raft.deadline_ns
+    raft.tick(now_ns)
+    for voter in raft.configuration.voters:
+        if raft.role is Role.PRE_CANDIDATE and voter != raft.id:
+            raft.receive(PreVoteReply(voter, raft.id, raft.term + 1, granted=True), now_ns)
+    return now_ns
+
+
+def leader(raft: Raft) -> int:
+    """Have it elected: the time then. It has sent nothing yet; its first entry is not on disk yet."""
+    now_ns = candidate(raft)
+    settle(raft)
+    for voter in raft.configuration.voters:
+        if raft.role is Role.CANDIDATE and voter != raft.id:
+            raft.receive(VoteReply(voter, raft.id, raft.term, granted=True), now_ns)
+    return now_ns
+
+
+def settle(raft: Raft) -> list[Message]:
     """Take and sync until nothing is left to do: every message, in the order of sending."""
     messages: list[Message] = []
     while effects := raft.take():
         messages += effects.send_now
-        raft.synced(effects.batch, now_ns)
+        raft.synced(effects.batch, raft._now_ns)
         messages += effects.send_after_sync
     return messages
 
