@@ -123,8 +123,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     config = metafunc.config
     plans = [(workload, nemesis) for workload in _workloads(config) for nemesis in _nemeses(config)]
-    _check_options(config, plans)
     metafunc.parametrize("promise", plans, ids=["-".join(plan) for plan in plans], indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Check the command line before anything runs. (Here, and not above, a UsageError is told as one.)"""
+    if any("promise" in getattr(item, "fixturenames", ()) for item in items):
+        _check_options(config)
 
 
 def _workloads(config: pytest.Config) -> list[str]:
@@ -138,8 +143,8 @@ def _nemeses(config: pytest.Config) -> Sequence[str]:
     return NIGHTLY if _value(config, "nightly") else [_value(config, "nemesis")]
 
 
-def _check_options(config: pytest.Config, plans: Sequence[tuple[str, str]]) -> None:
-    """Say at once, before anything runs, what is wrong with the command line."""
+def _check_options(config: pytest.Config) -> None:
+    """Raise UsageError with what is wrong with the command line."""
     from harness import registry
     from nemesis import NemesisError
 
@@ -156,8 +161,9 @@ def _check_options(config: pytest.Config, plans: Sequence[tuple[str, str]]) -> N
         config.option.splitbrain_seed = int.from_bytes(os.urandom(4))
     try:
         registry.world(_value(config, "world"))
-        for workload, nemesis in plans:
-            _test_of(_record(config, workload, nemesis))
+        for workload in _workloads(config):
+            for nemesis in _nemeses(config):
+                _test_of(_record(config, workload, nemesis))
     except (registry.UnknownName, NemesisError) as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -360,8 +366,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         colour = {"valid": "green", "unknown": "yellow"}.get(results.outcome, "red")
         terminalreporter.write(f"{name:<{width}}  ")
         terminalreporter.write(f"{results.outcome:<16}", **{colour: True})
-        terminalreporter.write_line(
-            f"  {results.operations:>7,} ops in {results.seconds:5.1f} s  {directory / 'report.html'}"
+        terminalreporter.write(
+            f"  {results.operations:>7,} ops in {results.seconds:5.1f} s  {directory / 'report.html'}\n"
         )
     for report in terminalreporter.stats.get("skipped", []):
         if "promise[" in report.nodeid and isinstance(report.longrepr, tuple):
