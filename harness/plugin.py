@@ -114,6 +114,9 @@ def _value(config: pytest.Config, name: str) -> Any:
     return getattr(config.option, "splitbrain_" + name)
 
 
+_HEADER: pytest.StashKey[list[str]] = pytest.StashKey()
+_OUTCOMES: pytest.StashKey[list[tuple[str, Path, Results]]] = pytest.StashKey()
+
 # --- Which tests there are -----------------------------------------------------------------------------
 
 
@@ -130,6 +133,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
     """Check the command line before anything runs. (Here, and not above, a UsageError is told as one.)"""
     if any("promise" in getattr(item, "fixturenames", ()) for item in items):
         _check_options(config)
+        config.stash[_HEADER] = _header(config)
 
 
 def _workloads(config: pytest.Config) -> list[str]:
@@ -323,13 +327,13 @@ class Promise:
 
 # --- What is told ----------------------------------------------------------------------------------------
 
-_OUTCOMES: pytest.StashKey[list[tuple[str, Path, Results]]] = pytest.StashKey()
 
-
-def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Say what is going to be run, if anything is."""
-    if not any("promise" in getattr(item, "fixturenames", ()) for item in items):
-        return []
+    return config.stash.get(_HEADER, [])
+
+
+def _header(config: pytest.Config) -> list[str]:
     lines = [
         f"splitbrain: {_value(config, 'system')} in world {_value(config, 'world')}, "
         f"seed {_value(config, 'seed')}, results in {Path(_value(config, 'store')).resolve()}"
