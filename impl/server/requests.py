@@ -74,19 +74,8 @@ class StatusPeers(msgspec.Struct, frozen=True, tag="Status.Peers"):
     datacenter: str = ""
 
 
-class StatusPing(msgspec.Struct, frozen=True, tag="Status.Ping"):
-    """Whether the server is there."""
-
-
-class Leave(msgspec.Struct, frozen=True, tag="Operator.Leave"):
-    """A server that leaves asks the leader to take it out of the Raft configuration."""
-
-    server: str
-    """Its node id."""
-
-
 Query = KVGet | KVTree | KVKeys
-Request = Query | KVApply | StatusLeader | StatusPeers | StatusPing | Leave
+Request = Query | KVApply | StatusLeader | StatusPeers
 
 
 class QueryReply(msgspec.Struct, frozen=True, tag="query", omit_defaults=True):

@@ -64,9 +64,10 @@ class View:
 
     def encode(self) -> bytes:
         """As bytes for `StateMachine.restore`. May be called from another thread."""
-        return b"".join(self._messages())
+        return b"".join(self.pieces())
 
-    def _messages(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes]:
+        """`encode`, a piece at a time, for a caller that has other things to do in between."""
         header = _Header(
             version=SNAPSHOT_VERSION,
             last_applied=self.last_applied,
