@@ -94,8 +94,6 @@ class Raft:
         self._configurations = ConfigurationHistory(
             base.index, base.configuration, self._log.slice(base.index + 1, self._log.last_index)
         )
-        if self.term < self._log.last_term:
-            raise self._violation(f"the log ends with an entry of the later term {self._log.last_term}")
         if self.term > 0:
             # Whom it heard, and so whose lease it is part of, is forgotten: assume the worst.
             self.leader_contact_ns = now_ns
@@ -132,6 +130,8 @@ class Raft:
         self._quorum = 1
         self._is_voter = False
         self._use_latest_configuration()
+        if self.term < self._log.last_term:
+            raise self._violation(f"the log ends with an entry of the later term {self._log.last_term}")
 
         # The types are right by construction, which the type checker cannot see through a table.
         self._handlers: dict[type, Callable[[Any], None]] = {

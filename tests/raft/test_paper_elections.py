@@ -1,7 +1,9 @@
-"""The paper's sentences on terms and elections, one test each.
+"""The paper's sentences on terms and elections, one test each (sections 5.1, 5.2, 5.4.1; thesis 4.2.3, 6.2,
+9.6).
 
-"Section" is of Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm (Extended
-Version)"; "thesis" is Ongaro, "Consensus: Bridging Theory and Practice".
+The paper is Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm (Extended Version)",
+and is quoted, its sections 5, 7 and 8 and its figures by number. The thesis is Ongaro, "Consensus: Bridging
+Theory and Practice", and is given in substance, its sections 3.10, 4.x, 6.x, 9.6 and 10.x by number.
 """
 
 from random import Random
@@ -259,8 +261,8 @@ def test_the_vote_goes_only_to_an_up_to_date_log(last_term: int, last_index: int
 
 
 def test_a_pre_vote_changes_neither_term_nor_vote() -> None:
-    """9.6: "a candidate only increments its term if it first learns from a majority of the cluster that they
-    would be willing to grant the candidate their votes"."""
+    """9.6: a candidate only increments its term if it first learns from a majority of the cluster that they
+    would be willing to grant the candidate their votes."""
     asking, asked = follower("1", term=3), follower("2", term=3)
     now_ns = asking.deadline_ns
     asking.tick(now_ns)
@@ -272,8 +274,8 @@ def test_a_pre_vote_changes_neither_term_nor_vote() -> None:
 
 
 def test_a_server_that_cannot_win_does_not_raise_its_term() -> None:
-    """9.6: "the Pre-Vote algorithm solves the issue of a partitioned server disrupting the cluster when it
-    rejoins"."""
+    """9.6: the Pre-Vote algorithm solves the issue of a partitioned server disrupting the cluster when it
+    rejoins."""
     raft = follower(term=3)
     for _ in range(50):
         raft.tick(raft.deadline_ns)
@@ -307,8 +309,8 @@ def test_a_pre_candidate_of_a_past_term_learns_the_present_one_and_asks_again_at
 def test_who_heard_the_leader_lately_takes_no_part_in_an_election(
     request_type: type[RequestVote] | type[RequestPreVote],
 ) -> None:
-    """4.2.3: "if a server receives a RequestVote request within the minimum election timeout of hearing
-    from a current leader, it does not update its term or grant its vote"."""
+    """4.2.3: if a server receives a RequestVote request within the minimum election timeout of hearing
+    from a current leader, it does not update its term or grant its vote."""
     raft = follower(term=1)
     raft.receive(heartbeat("2", "1", 1), LATER)
     settle(raft)
@@ -348,8 +350,8 @@ def test_a_pre_candidate_repeats_its_question_until_those_who_heard_the_leader_l
 
 
 def test_a_leader_that_does_not_hear_a_quorum_within_the_lease_steps_down() -> None:
-    """Thesis 6.2: "a leader in Raft steps down if an election timeout elapses without a successful round of
-    heartbeats to a majority of its cluster"; as in hashicorp/raft, the leader lease timeout is the time."""
+    """Thesis 6.2: a leader in Raft steps down if an election timeout elapses without a successful round of
+    heartbeats to a majority of its cluster; as in hashicorp/raft, the leader lease timeout is the time."""
     raft = follower()
     elected_ns = leader(raft)
     settle(raft)

@@ -1,6 +1,6 @@
 """The paper's sentences on log replication and commitment, one test each (sections 5.3, 5.4.2, 5.5).
 
-Sources as in test_paper_elections.py.
+Sources and manner of quoting as in test_paper_elections.py.
 """
 
 import pytest
@@ -78,8 +78,8 @@ def test_proposals_between_two_takes_share_a_message_and_a_sync() -> None:
 
 
 def test_entries_are_sent_without_waiting_for_answers_up_to_the_limit() -> None:
-    """10.2.2 of the thesis: pipelining. "the leader sends its next AppendEntries before its previous one is
-    acknowledged, assuming that it succeeds"."""
+    """10.2.2 of the thesis: pipelining. the leader sends its next AppendEntries before its previous one is
+    acknowledged, assuming that it succeeds."""
     config = Config(append_in_flight_max=3)
     raft = follower(config=config)
     now_ns = leader(raft)
@@ -120,8 +120,8 @@ def test_an_entry_is_committed_once_it_is_on_a_majority() -> None:
 
 
 def test_the_leader_counts_itself_only_for_what_it_has_on_disk() -> None:
-    """10.2.1 of the thesis: "the leader may even commit an entry before it has been written to its own
-    disk, if a majority of followers have written it to their disks" - and not otherwise."""
+    """10.2.1 of the thesis: the leader may even commit an entry before it has been written to its own
+    disk, if a majority of followers have written it to their disks - and not otherwise."""
     raft = follower()
     leader(raft)
     effects = raft.take()
