@@ -1,0 +1,180 @@
+"""A run in words: its outcome, its operations and its faults, as people say them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from harness.history import OK, OPEN, Op
+from harness.store import Outcome, Results
+
+Tone = Literal["good", "bad", "doubt"]
+
+_HEADLINES: Mapping[Outcome, tuple[str, Tone]] = {
+    "valid": ("Valid", "good"),
+    "invalid": ("A promise was broken", "bad"),
+    "unknown": ("Unknown", "doubt"),
+    "no liveness": ("Did not recover", "bad"),
+    "crashed": ("An agent crashed", "bad"),
+    "injection failed": ("A fault could not be injected", "doubt"),
+    "setup failed": ("The run could not start", "doubt"),
+}
+_BROKEN_PROMISES = {"linearizable": "Not linearizable"}
+"""What an invalid verdict of a checker is called, where there is a better name than the general one."""
+
+_OUTCOMES = ("", "ok", "fail", "info", "open")
+_NOT_JUDGED = "The run ended before it was judged. What was recorded until then is shown below."
+
+
+def headline(results: Results | None) -> tuple[str, Tone, str]:
+    """The outcome in a few words, how to take it, and a sentence that says why."""
+    if results is None:
+        return "Unfinished", "doubt", _NOT_JUDGED
+    words, tone = _HEADLINES[results.outcome]
+    if results.outcome == "invalid":
+        broken = [verdict.checker for verdict in results.verdicts if verdict.valid == "invalid"]
+        words = next((_BROKEN_PROMISES[name] for name in broken if name in _BROKEN_PROMISES), words)
+    return words, tone, results.summary
+
+
+def value_text(value: Any, limit: int = 48) -> str:
+    """A value as the client sees it, at most about `limit` characters long; says what it leaves out."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list) and len(value) > 8:
+        shown = ", ".join(value_text(item, limit // 4) for item in value[:4])
+        return f"[{shown}, … {len(value):,} in all]"
+    if isinstance(value, dict) and value and all(isinstance(item, str) for item in value.values()):
+        return _grouped(value, limit)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else f"{text[: limit - 12]}… ({len(text):,} characters)"
+
+
+def _grouped(value: dict[str, str], limit: int) -> str:
+    """A mapping to a few words, from the words' side: "alive: n1 n2 n3, failed: n4"."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name, status in value.items():
+        groups[status].append(name)
+    text = ", ".join(f"{status}: {' '.join(names)}" for status, names in groups.items())
+    if len(text) > limit:
+        text = ", ".join(f"{len(names)} {status}" for status, names in groups.items())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def operation_text(invoke: Op, complete: Op | None, outcome: int) -> str:
+    """What a client did, without who and when: "read 4", "write 7", "cas 3 → 4"."""
+    f, argument = invoke.f, invoke.value
+    result = complete.value if complete is not None and outcome == OK else None
+    if f == "cas" and isinstance(argument, list) and len(argument) == 2:
+        return f"cas {value_text(argument[0], 20)} → {value_text(argument[1], 20)}"
+    if argument is None:
+        return f"{f} {value_text(result)}" if outcome == OK else f"{f} …"
+    if result is None or result == argument:
+        return f"{f} {value_text(argument)}"
+    return f"{f} {value_text(argument)} → {value_text(result)}"
+
+
+def outcome_text(outcome: int) -> str:
+    """ "ok", "fail", "info", or "open" of an operation that nothing completed."""
+    return _OUTCOMES[outcome]
+
+
+def outcome_hint(outcome: int, error: str | None) -> str:
+    """What there is to say of an operation that is not ok."""
+    if outcome == OK:
+        return ""
+    if outcome == OPEN:
+        return "no completion was recorded"
+    return f"{outcome_text(outcome)}: {error}" if error else outcome_text(outcome)
+
+
+def duration_text(seconds: float) -> str:
+    """With three significant digits and the unit that fits."""
+    if not seconds:
+        return "0 s"
+    if seconds >= 60:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s"
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size * 0.9995:
+            scaled = seconds / size
+            return f"{scaled:.{0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2}f} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def size_text(size: int) -> str:
+    """Bytes, with the unit that fits."""
+    if size < 1024:
+        return f"{size} bytes"
+    return f"{size / 1024:,.1f} KiB" if size < 1024**2 else f"{size / 1024**2:,.1f} MiB"
+
+
+def fault_text(nodes: Sequence[str], value: Any) -> str:
+    """What a fault did, from the value of its completion (`nemesis` has the forms): who was cut from whom, or
+    who was hit."""
+    if isinstance(value, dict):
+        links = value.get("cut")
+        if isinstance(links, list) and all(isinstance(link, list) and len(link) == 2 for link in links):
+            return cut_text(nodes, [(str(sender), str(receiver)) for sender, receiver in links])
+        hit = value.get("nodes")
+        if isinstance(hit, list):
+            return " ".join(map(str, hit)) or "nobody"
+    return "" if value is None else value_text(value)
+
+
+def cut_text(nodes: Sequence[str], links: Sequence[tuple[str, str]]) -> str:
+    """Directed links that drop everything: "n1 n2 | n3 n4 n5" where whole groups are apart, "n1 ↛ n3" where
+    few links are cut, else their number."""
+    cut = set(links)
+    if not cut:
+        return "nothing cut"
+    everybody = sorted(
+        {*nodes, *(node for link in links for node in link)}, key=lambda node: (len(node), node)
+    )
+    groups = _groups(everybody, cut)
+    apart = {(one, other) for one in everybody for other in everybody if groups[one] != groups[other]}
+    if cut == apart:
+        members: defaultdict[str, list[str]] = defaultdict(list)
+        for node in everybody:
+            members[groups[node]].append(node)
+        return " | ".join(map(_names, members.values()))
+    receivers: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for sender in everybody:
+        unreached = tuple(node for node in everybody if (sender, node) in cut)
+        if unreached:
+            receivers[unreached].append(sender)
+    if len(receivers) <= 2:
+        return ", ".join(
+            f"{_names(senders)} ↛ {_names(unreached)}" for unreached, senders in receivers.items()
+        )
+    reaches = (f"{one}–{_names(_peers(one, everybody, cut))}" for one in everybody)
+    text = "still linked: " + ", ".join(reaches)
+    return text if len(text) <= 90 else f"{len(cut)} of {len(everybody) * (len(everybody) - 1)} links cut"
+
+
+def _peers(node: str, everybody: Iterable[str], cut: set[tuple[str, str]]) -> list[str]:
+    return [other for other in everybody if other != node and (node, other) not in cut]
+
+
+def _groups(everybody: list[str], cut: set[tuple[str, str]]) -> dict[str, str]:
+    """For each node the first of those that it is connected with by links that are whole in both directions."""
+    found: dict[str, str] = {}
+    for first in everybody:
+        reached = [] if first in found else [first]
+        while reached:
+            node = reached.pop()
+            found[node] = first
+            reached += [
+                other
+                for other in everybody
+                if other not in found and (node, other) not in cut and (other, node) not in cut
+            ]
+    return found
+
+
+def _names(nodes: Sequence[str]) -> str:
+    return " ".join(nodes) if len(nodes) <= 6 else f"{' '.join(nodes[:2])} … {nodes[-1]} ({len(nodes)} nodes)"
