@@ -305,7 +305,7 @@ class _Run:
         """Clients and nemesis together. Returns what is left of the clients' generator."""
         test = self.test
         self.observer.phase("main")
-        clients = gen.clients(gen.stagger(1 / test.rate, gen.keyed("clients", test.workload.generator(test))))
+        clients = gen.clients(gen.keyed("clients", gen.stagger(1 / test.rate, test.workload.generator(test))))
         nemesis = gen.nemesis(gen.keyed("nemesis", test.nemesis.generator))
         left = await self._phase(
             interpreter, gen.any_of(clients, nemesis), deadline=gen.nanoseconds(test.time_limit)

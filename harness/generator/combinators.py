@@ -261,15 +261,19 @@ def on_update(function: Callable[[Generator, Context, Op], Source], source: Sour
 
 class _Keyed(Wrapper, frozen=True):
     name: str
+    position: int
 
     def op(self, context: Context) -> Step:
-        step = self.source.op(context.using(context.streams[self.name]))
-        return (step[0], _Keyed(step[1], self.name)) if isinstance(step, tuple) else step
+        step = self.source.op(context.using(context.streams.at(self.name, self.position)))
+        return (step[0], _Keyed(step[1], self.name, self.position + 1)) if isinstance(step, tuple) else step
 
 
 def keyed(name: str, source: Source) -> Generator:
-    """The source with a random stream of its own: what others draw does not change what it does."""
-    return _Keyed(lift(source), name)
+    """The source with a random stream of its own, at a new place for each operation.
+
+    What others draw, and how often this one was asked in vain, does not change what it does.
+    """
+    return _Keyed(lift(source), name, 0)
 
 
 # --- Looking inside ----------------------------------------------------------------------------------

@@ -47,18 +47,24 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
 
 
 class Streams:
-    """Random streams by name, all from one seed: stream "a" does not depend on what is drawn from "b"."""
+    """Random streams from one seed: what one draws does not depend on what is drawn from the others."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._streams: dict[str, Random] = {}
+        self._bases: dict[str, int] = {}
+        self._stream = Random()
 
-    def __getitem__(self, name: str) -> Random:
-        stream = self._streams.get(name)
-        if stream is None:
+    def at(self, name: str, position: int) -> Random:
+        """The stream `name` at a position: the same draws whenever, and however often, it is asked for.
+
+        Valid until the next call.
+        """
+        base = self._bases.get(name)
+        if base is None:
             # Seeding with a string hashes it with SHA-512: the same in every process and version.
-            stream = self._streams[name] = Random(f"{self.seed}/{name}")
-        return stream
+            base = self._bases[name] = Random(f"{self.seed}/{name}").getrandbits(64)
+        self._stream.seed(base + position)
+        return self._stream
 
 
 class Context(msgspec.Struct, frozen=True, gc=False):
@@ -81,9 +87,8 @@ class Context(msgspec.Struct, frozen=True, gc=False):
     def initial(concurrency: int, seed: int = 0) -> Context:
         """The context in which a run begins: time 0, all threads free."""
         everyone = (1 << (concurrency + 1)) - 1
-        streams = Streams(seed)
         return Context(
-            0, concurrency, everyone, everyone, (*range(concurrency), NEMESIS), streams["generator"], streams
+            0, concurrency, everyone, everyone, (*range(concurrency), NEMESIS), Random(seed), Streams(seed)
         )
 
     def narrow(self, mask: int) -> Context:
@@ -343,6 +348,8 @@ class Function(msgspec.Struct, frozen=True):
     """What the last call gave, where it is under way."""
 
     def op(self, context: Context) -> Step:
+        if not context.free:
+            return PENDING  # without a call that could do nothing, and whose result would be lost
         current: Generator | None = self.current
         for _ in range(1000):
             if current is None:
