@@ -117,10 +117,10 @@ class _Keys:
             order = np.argsort(columns.key, kind="stable")
             bounds = np.searchsorted(columns.key[order], np.arange(columns.keys + 1))
             sizes = np.diff(bounds)[general]
-            for key in general[np.argsort(sizes, kind="stable")].tolist():
+            for done, key in enumerate(general[np.argsort(sizes, kind="stable")].tolist()):
                 which = order[bounds[key] : bounds[key + 1]]
                 problem, kept = register_problem(columns, which, key)
-                self._search(key, problem, columns.row[which][kept], None)
+                self._search(key, len(general) - done, problem, columns.row[which][kept], None)
         return self._verdict(len(columns.row), len(np.unique(columns.key)))
 
     def objects(self, model: Model) -> Verdict:
@@ -134,20 +134,24 @@ class _Keys:
         read_only = np.array([f in model.read_only for f in history.fs])[operations.f]
         counts = (operations.outcome == OK) | ((operations.outcome >= INFO) & ~read_only)
         keys = np.unique(operations.key[counts]).tolist()
-        for key in keys:
+        for done, key in enumerate(keys):
             rows = np.flatnonzero(counts & (operations.key == key))
             table = _Table(model, history, rows)
-            self._search(key, table.problem(read_only[rows]), rows, table)
+            self._search(key, len(keys) - done, table.problem(read_only[rows]), rows, table)
         return self._verdict(int(counts.sum()), len(keys))
 
-    def _search(self, key: int, problem: Problem, rows: NDArray[np.int64], table: _Table | None) -> None:
+    def _search(
+        self, key: int, left: int, problem: Problem, rows: NDArray[np.int64], table: _Table | None
+    ) -> None:
+        """Decide one key, in its fair share of the time that remains for the keys that are left."""
         from checkers import _search
 
         name = self.history.keys[key]
         step = None if table is None else table.step
-        result = _search.search(
-            problem, step, deadline=self.deadline, memory_bytes_max=self.checker.memory_limit
-        )
+        now = time.monotonic()
+        deadline = now + (self.deadline - now) / left
+        memory_bytes_max = self.checker.memory_limit
+        result = _search.search(problem, step, deadline=deadline, memory_bytes_max=memory_bytes_max)
         self.searched += 1
         self.configurations += result.configurations
         if result.verdict in ("out of time", "out of memory"):

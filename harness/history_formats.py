@@ -69,7 +69,7 @@ def read(path: str | Path, *, keyed: bool = False) -> History:
 
 
 def write_edn(history: History, path: str | Path) -> None:
-    """The history as Jepsen's `history.edn`: one map a line; a keyed operation's value becomes [key value]."""
+    """The history as Jepsen's `history.edn`: one map a line; keyed operations' values become [key value]."""
     with Path(path).open("w", encoding="utf-8") as file:
         for op in history.ops:
             file.write(edn.dumps(_jepsen(op)) + "\n")
