@@ -44,6 +44,11 @@ DATAGRAM_RECEIVE_BUFFER_BYTES = 2 * 1024 * 1024
 """Asked for; the kernel lowers it to net.core.rmem_max. (memberlist, net_transport.go, udpRecvBufSize.)"""
 
 
+UNACKNOWLEDGED_MS_MAX = 5000
+"""A stream whose peer has acknowledged nothing for so long breaks (TCP_USER_TIMEOUT). Otherwise the kernel
+goes on at ever longer intervals, and a stream that outlives a partition stays silent for as long again."""
+
+
 class DirectoryInUse(OSError):
     """Another process holds the directory: stop that agent, or give this one a directory of its own."""
 
@@ -221,16 +226,21 @@ class SystemDisk:
 
 
 class SystemNetwork:
-    """`ports.Network` on the running loop. Streams do not delay small writes (TCP_NODELAY)."""
+    """`ports.Network` on the running loop.
+
+    Streams do not delay small writes (TCP_NODELAY), and do not wait for ever for a peer that is gone.
+    """
 
     async def listen(self, factory: Callable[[], asyncio.Protocol], address: Address) -> SystemListener:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(factory, *address, family=socket.AF_INET, backlog=LISTEN_BACKLOG)
+        _bound_silence(server.sockets[0])  # accepted streams inherit it
         return SystemListener(server)
 
     async def connect(self, factory: Callable[[], asyncio.Protocol], address: Address) -> asyncio.Transport:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_connection(factory, *address, family=socket.AF_INET)
+        _bound_silence(transport.get_extra_info("socket"))
         return transport
 
     async def datagrams(
@@ -257,6 +267,11 @@ class SystemListener:
 
     def close(self) -> None:
         self._server.close()
+
+
+def _bound_silence(stream: socket.socket) -> None:
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)
 
 
 def system_ports(disk: SystemDisk) -> Ports:

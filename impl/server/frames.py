@@ -10,7 +10,7 @@ import asyncio
 import logging
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 RPC: Final = 0
 RAFT: Final = 1
@@ -37,13 +37,12 @@ class Frames(asyncio.Protocol):
         self._buffer = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         host, port = transport.get_extra_info("peername")[:2]
         self.peer = f"{host}:{port}"
         if self._opened_by_us:
             assert self.kind is not None
-            transport.write(bytes((self.kind,)))
+            self._transport.write(bytes((self.kind,)))
 
     def opened(self, kind: int) -> None:
         """The peer said what the connection is for: set `received` and `lost`, or `reject`."""

@@ -1,0 +1,371 @@
+"""One agent: a member of the gossip pool, and a server of the Raft cluster if it is told to be one.
+
+The classes of the cores are parameters, so that a test can put in one with a known bug.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+
+from impl.config import AgentConfig
+from impl.gossip import Gossip, Member
+from impl.ports import Address, Listener, Ports
+from impl.raft import Config as RaftConfig
+from impl.raft import ProposalRefused, Raft, RemoveServer, Role, decode_message
+from impl.server.driver import Driver
+from impl.server.duties import Duties
+from impl.server.frames import RAFT, RPC, Frames
+from impl.server.links import Links
+from impl.server.pool import Pool
+from impl.server.requests import Reply, Request, RequestFailed
+from impl.server.routing import Router
+from impl.server.rpc import Servant
+from impl.server.servers import ServerList, server_info, tags_of
+from impl.state import StateMachine
+from impl.storage import Storage
+
+SECOND_NS = 1_000_000_000
+FIRST_RETRY_NS = SECOND_NS // 5
+"""Joining is retried at intervals that double from this to `retry_interval_ns`."""
+
+REMOVAL_TIMEOUT_NS = 5 * SECOND_NS
+"""How long a server that leaves waits to be taken out of the cluster (Consul: raftRemoveGracePeriod)."""
+
+log = logging.getLogger("agent")
+
+
+class Agent:
+    """A server or client agent on its ports."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        ports: Ports,
+        *,
+        raft: type[Raft] = Raft,
+        gossip: type[Gossip] = Gossip,
+        state: type[StateMachine] = StateMachine,
+    ) -> None:
+        self.config = config
+        self._ports = ports
+        self._raft = raft
+        self._state = state
+        self._addresses: dict[str, Address] = {}
+        """Of the servers that gossip shows, by id."""
+        self._servers = ServerList(ports.random)
+        self._router = Router(config, ports, self._servers, self._address_of)
+        self._links = Links(ports, self._address_of)
+        self._pool = Pool(
+            gossip(
+                config.node_name,
+                (config.advertise_addr, config.serf_lan_port),
+                tags_of(config),
+                config.gossip_lan,
+                ports.random,
+                ports.clock.monotonic_ns(),
+            ),
+            ports,
+            (config.bind_addr, config.serf_lan_port),
+            self._members_changed,
+        )
+        self._driver: Driver | None = None
+        self._duties: Duties | None = None
+        self._listener: Listener | None = None
+        self._joining: asyncio.Task[None] | None = None
+        self._connections: dict[Frames, None] = {}
+        self._stopped = asyncio.Event()
+        self._leaving = False
+
+    # --- Life
+
+    async def start(self) -> None:
+        """Bring it up. Raises OSError (a port is taken), Corrupt or DiskFailed; then it must be stopped."""
+        if self.config.server:
+            await self._start_server()
+        await self._pool.open()
+        self._members_changed()
+        self._joining = asyncio.get_running_loop().create_task(self._join_configured())
+        log.info(
+            "agent %s of datacenter %s started: %s, id %s",
+            self.config.node_name,
+            self.config.datacenter,
+            "server" if self.config.server else "client",
+            self.config.node_id,
+        )
+
+    async def _start_server(self) -> None:
+        config, ports = self.config, self._ports
+        storage, restored = await Storage.open(ports.disk, trailing_entries=config.raft_trailing_logs)
+        if storage.cut is not None:
+            log.warning("cut a torn tail off the log: %s", storage.cut)
+        machine = self._state()
+        if restored.snapshot is not None:
+            machine.restore(restored.snapshot.data)
+        raft_config = replace(
+            RaftConfig.multiplied(config.raft_multiplier), trailing_entries=config.raft_trailing_logs
+        )
+        core = self._raft(config.node_id, raft_config, restored, ports.random, ports.clock.monotonic_ns())
+        self._driver = Driver(core, storage, machine, ports.clock, self._links.send)
+        self._router.serve(self._driver)
+        self._listener = await ports.network.listen(
+            lambda: _ServerConnection(self), (config.bind_addr, config.server_port)
+        )
+        self._duties = Duties(config, ports, self._driver, self._router, self.members)
+
+    async def run(self) -> None:
+        """Until it is stopped. Raises what ended it otherwise (DiskFailed, InvariantViolation, ...)."""
+        stopped = asyncio.get_running_loop().create_task(self._stopped.wait())
+        waiting: list[asyncio.Future[object]] = [asyncio.ensure_future(stopped)]
+        if self._driver is not None:
+            waiting.append(asyncio.ensure_future(self._driver.failed))
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if self._driver is not None and self._driver.failed.done() and not self._stopped.is_set():
+            self._driver.failed.result()
+
+    async def stop(self, leave: bool) -> None:
+        """End it, after a word to the others if `leave`. Idempotent."""
+        if self._stopped.is_set():
+            return
+        if leave:
+            await self.leave()
+            return
+        if self._joining is not None:
+            self._joining.cancel()
+        if self._duties is not None:
+            self._duties.close()
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self._connections):
+            connection.abort()
+        self._pool.close()
+        self._links.close()
+        self._router.close()
+        if self._driver is not None:
+            self._driver.close()
+        self._stopped.set()
+
+    async def leave(self) -> None:
+        """Leave the cluster gracefully and stop (Consul: server.go, Leave).
+
+        A leader takes itself out of the Raft configuration; any other server is taken out by the leader
+        once gossip says that it left, and waits for that.
+        """
+        if self._leaving:
+            return
+        self._leaving = True
+        log.info("leaving")
+        driver = self._driver
+        alone = driver is None or len(driver.core.configuration.voters) < 2
+        if driver is not None and not alone and driver.core.role is Role.LEADER:
+            await self._remove_self(driver)
+        await self._pool.leave()
+        if driver is not None and not alone:
+            await self._await_removal(driver)
+        await self.stop(leave=False)
+
+    async def _remove_self(self, driver: Driver) -> None:
+        try:
+            driver.change_configuration(RemoveServer(self.config.node_id))
+        except ProposalRefused as error:
+            log.warning("cannot take ourselves out of the cluster: %s", error)
+            return
+        await self._await_removal(driver)
+
+    async def _await_removal(self, driver: Driver) -> None:
+        changed = asyncio.Event()
+        driver.observers.configuration.append(changed.set)
+        driver.observers.leadership.append(changed.set)
+        try:
+            async with asyncio.timeout(REMOVAL_TIMEOUT_NS / 1e9):
+                while self._is_voter(driver) or driver.core.role is Role.LEADER:
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            log.warning("not taken out of the cluster in time: the others still count on this server")
+
+    def _is_voter(self, driver: Driver) -> bool:
+        return self.config.node_id in driver.core.configuration.voters
+
+    # --- Requests
+
+    async def request(self, request: Request) -> Reply:
+        """Answer it, from here or wherever the answer is. Raises RequestFailed."""
+        return await self._router.request(request)
+
+    # --- Members
+
+    def members(self) -> list[Member]:
+        """Everyone known to gossip, sorted by name."""
+        return self._pool.gossip.members()
+
+    def local_member(self) -> Member:
+        member = self._pool.gossip.member(self.config.node_name)
+        assert member is not None
+        return member
+
+    async def join(self, addresses: Sequence[str]) -> int:
+        """Join the agents at "ip" or "ip:port". How many were reached; RequestFailed if none."""
+        parsed = [parse_address(text, self.config.serf_lan_port) for text in addresses]
+        errors = await self._pool.join(parsed)
+        joined = errors.count("")
+        if not joined and errors:
+            failures = "; ".join(f"{a[0]}:{a[1]}: {e}" for a, e in zip(parsed, errors, strict=True))
+            raise RequestFailed(f"{len(errors)} errors occurred: {failures}")
+        return joined
+
+    def force_leave(self, name: str, prune: bool) -> None:
+        """Turn a failed member into one that left. Unknown names are no error, as in Consul."""
+        self._pool.force_leave(name, prune)
+
+    def _address_of(self, server: str) -> Address | None:
+        """Of a server's port: as gossip has it, else as the Raft configuration has it."""
+        address = self._addresses.get(server)
+        if address is None and self._driver is not None:
+            known = self._driver.core.configuration.get(server)
+            if known is not None:
+                return parse_address(known.address, self.config.server_port)
+        return address
+
+    def _members_changed(self) -> None:
+        servers = []
+        for member in self.members():
+            server = server_info(member, self.config.datacenter)
+            if server is not None:
+                self._addresses[server.id] = server.address
+                if member.status == "alive":
+                    servers.append(server)
+        self._servers.update(servers)
+        if self._duties is not None:
+            self._duties.members_changed()
+
+    async def _join_configured(self) -> None:
+        """Try the configured addresses until one answers."""
+        clock = self._ports.clock
+        pause_ns = FIRST_RETRY_NS
+        addresses = (*self.config.start_join, *self.config.retry_join)
+        while addresses:
+            try:
+                joined = await self.join(addresses)
+                log.info("joined the pool by %d of %d addresses", joined, len(addresses))
+                return
+            except RequestFailed as error:
+                log.warning("join failed, retrying in %.1f s: %s", pause_ns / 1e9, error)
+            await clock.sleep(pause_ns)
+            pause_ns = min(2 * pause_ns, self.config.retry_interval_ns)
+            addresses = self.config.retry_join
+
+    # --- For the metrics
+
+    def stats(self) -> dict[str, dict[str, str]]:
+        """Figures for people, in groups, as Consul's `/v1/agent/self` has them."""
+        groups = {
+            "agent": {"check_monitors": "0", "services": "0"},
+            "consul": {"server": str(self.config.server).lower(), "known_datacenters": "1"},
+            "serf_lan": {"members": str(len(self.members()))},
+        }
+        if self._driver is not None:
+            core = self._driver.core
+            leader = None if core.leader is None else self._address_of(core.leader)
+            groups["consul"] |= {
+                "leader": str(core.role is Role.LEADER).lower(),
+                "leader_addr": "" if leader is None else f"{leader[0]}:{leader[1]}",
+            }
+            groups["raft"] = {
+                "state": core.role.value.capitalize(),
+                "term": str(core.term),
+                "last_log_index": str(core.last_index),
+                "commit_index": str(core.commit_index),
+                "applied_index": str(core.applied_index),
+                "num_peers": str(max(0, len(core.configuration.voters) - 1)),
+                "last_snapshot_index": str(self._driver.snapshot_index),
+            }
+        return groups
+
+    def gauges(self) -> dict[str, float]:
+        """Present values, named as Consul names them where it has them."""
+        gauges = {"consul.serf.lan.members": float(len(self.members()))}
+        if self._driver is not None:
+            core = self._driver.core
+            gauges |= {
+                "consul.raft.term": float(core.term),
+                "consul.raft.commitIndex": float(core.commit_index),
+                "consul.raft.appliedIndex": float(core.applied_index),
+                "consul.raft.lastIndex": float(core.last_index),
+                "consul.server.isLeader": float(core.role is Role.LEADER),
+                "consul.kv.keys": float(len(self._driver.machine.kv)),
+            }
+        return gauges
+
+    def counters(self) -> dict[str, int]:
+        """What has happened since the start."""
+        counters = {"consul.rpc.request": self._router.requests}
+        if self._driver is not None:
+            counts = self._driver.counts
+            counters |= {
+                "consul.raft.apply": counts.proposals,
+                "consul.raft.state.leader": counts.elections_won,
+                "consul.raft.leader.changes": counts.leader_changes,
+                "consul.raft.disk.syncs": counts.syncs,
+                "consul.raft.messages.sent": counts.messages_sent,
+                "consul.raft.messages.received": counts.messages_received,
+                "consul.raft.snapshots": counts.snapshots,
+            }
+        return counters
+
+    # --- The server port
+
+    def connection_opened(self, connection: Frames, kind: int) -> None:
+        """Another agent has said what its connection is for."""
+        self._connections[connection] = None
+        if kind == RAFT:
+            connection.received = lambda frame: self._raft_message(connection, frame)
+        elif kind == RPC:
+            Servant(connection, self._router.answer)
+        else:
+            connection.reject(f"first byte {kind}: expected {RPC} (RPC) or {RAFT} (Raft)")
+
+    def connection_closed(self, connection: Frames) -> None:
+        self._connections.pop(connection, None)
+
+    def _raft_message(self, connection: Frames, frame: bytes) -> None:
+        assert self._driver is not None
+        try:
+            message = decode_message(frame)
+        except msgspec.DecodeError as error:
+            connection.reject(f"not a Raft message: {error}")
+            return
+        self._driver.receive(message)
+
+
+class _ServerConnection(Frames):
+    """A connection that another agent opened."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self._agent = agent
+
+    def opened(self, kind: int) -> None:
+        self._agent.connection_opened(self, kind)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._agent.connection_closed(self)
+
+
+def parse_address(text: str, default_port: int) -> Address:
+    """ "ip" or "ip:port". Raises RequestFailed for anything else."""
+    host, _, port = text.partition(":")
+    parts = host.split(".")
+    if len(parts) != 4 or not all(part.isdecimal() and int(part) < 256 for part in parts):
+        raise RequestFailed(f"{text!r} is not an IPv4 address")
+    if not port:
+        return host, default_port
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise RequestFailed(f"{text!r}: the port must be a number from 1 to 65535")
+    return host, int(port)
