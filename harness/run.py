@@ -306,7 +306,7 @@ class _Run:
         test = self.test
         self.observer.phase("main")
         clients = gen.clients(gen.keyed("clients", gen.stagger(1 / test.rate, test.workload.generator(test))))
-        nemesis = gen.nemesis(gen.keyed("nemesis", test.nemesis.generator))
+        nemesis = gen.nemesis(test.nemesis.generator)
         left = await self._phase(
             interpreter, gen.any_of(clients, nemesis), deadline=gen.nanoseconds(test.time_limit)
         )

@@ -63,7 +63,7 @@ class Memory:
 
     async def leader(self, cluster: Cluster, options: Options) -> str | None:
         memory = _of(cluster)
-        return next((node for node in memory.nodes if _serves(memory, node)), None)
+        return next((node for node in memory.nodes if memory.in_majority(node)), None)
 
     async def kv(self, cluster: Cluster, options: Options, node: str) -> KV:
         memory = _of(cluster)
@@ -133,7 +133,7 @@ class MemoryKV:
     async def _served(self) -> None:
         """Wait until the node serves, as a request would; Refused once it is dead."""
         cluster, node = self._cluster, self._node
-        while not _serves(cluster, node):
+        while not cluster.in_majority(node):
             if not cluster.running(node):
                 raise Refused(f"{node} is not running")
             await cluster.changed.wait()
@@ -145,7 +145,7 @@ class MemoryKV:
         """The table as the node last saw it."""
         cluster, node, table = self._cluster, self._node, self._table
         await _until_answers(cluster, node)
-        if _serves(cluster, node):
+        if cluster.in_majority(node):
             table.copies[node] = dict(table.values)
         return table.copies.get(node, {})
 
@@ -155,14 +155,6 @@ async def _until_answers(cluster: MemoryCluster, node: str) -> None:
         if not cluster.running(node):
             raise Refused(f"{node} is not running")
         await cluster.changed.wait()
-
-
-def _serves(cluster: MemoryCluster, node: str) -> bool:
-    """Whether the node is up and, itself counted, with a majority."""
-    if not cluster.answers(node):
-        return False
-    peers = sum(cluster.answers(other) and cluster.reaches(node, other) for other in cluster.nodes)
-    return 2 * peers > len(cluster.nodes)
 
 
 def _of(cluster: Cluster) -> MemoryCluster:

@@ -41,6 +41,8 @@ class MemoryCluster:
         self.changed = asyncio.Event()
         """Set, and replaced by a new one, whenever a fault comes or goes."""
         self._directory = directory
+        self._in_majority: dict[str, bool] = {}
+        """What was worked out since the last change: asked for at every request."""
         self._running: set[str] = set()
         self._paused: set[str] = set()
         self._subscribers: list[Callable[[Exit], None]] = []
@@ -55,6 +57,14 @@ class MemoryCluster:
     def reaches(self, node: str, other: str) -> bool:
         """Whether two nodes can talk, both ways."""
         return (node, other) not in self._cut and (other, node) not in self._cut
+
+    def in_majority(self, node: str) -> bool:
+        """Whether the node answers and, itself counted, reaches more than half of all that do or should."""
+        known = self._in_majority.get(node)
+        if known is None:
+            peers = sum(self.answers(other) and self.reaches(node, other) for other in self.nodes)
+            known = self._in_majority[node] = self.answers(node) and 2 * peers > len(self.nodes)
+        return known
 
     def crash(self, node: str, status: str) -> None:
         """End the node's process without anybody having asked."""
@@ -131,5 +141,6 @@ class MemoryCluster:
             self._change()
 
     def _change(self) -> None:
+        self._in_majority.clear()
         self.changed.set()
         self.changed = asyncio.Event()
