@@ -299,9 +299,6 @@ class Raft:
             self._own_term_index = self._heartbeat_ns = self._tell_commit_ns = NEVER_NS
             self._end_transfer()
             self._restart_election_timer(self._config.heartbeat_timeout_ns)
-        elif was is Role.PRE_CANDIDATE:
-            # It has waited its turn, and only its term was too low: it may ask again at once.
-            self._election_deadline_ns = self._now_ns
 
     def _become_leader(self) -> None:
         self.role = Role.LEADER

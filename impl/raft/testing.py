@@ -67,12 +67,13 @@ def follower(
     vote: ServerId | None = None,
     log: tuple[int, ...] = (),
     config: Config = Config(),  # noqa: B008 - immutable
+    core: type[Raft] = Raft,
 ) -> Raft:
     """A server restarted at time 0, whose log has entries of the terms `log`, from index 1."""
     start = Snapshot(0, 0, configuration, b"")
     entries = [Entry(index, of, EntryKind.COMMAND, b"%d" % index) for index, of in enumerate(log, 1)]
     restored = Restored(HardState(term, vote), start, entries)
-    return Raft(name, config, restored, Random(name), 0)
+    return core(name, config, restored, Random(name), 0)
 
 
 def candidate(raft: Raft) -> int:
@@ -224,7 +225,8 @@ class Simulation:
         self._proposals = 0
         self._requests = 0
         self.reads_confirmed = 0
-        self._leaders: dict[int, ServerId] = {}
+        self.leaders: dict[int, ServerId] = {}
+        """By term: who was elected."""
         self._entries: dict[tuple[int, int], tuple[int, bytes, int]] = {}
         self.committed: dict[int, tuple[Entry, bytes]] = {}
         """By index: what was applied, and the state after it."""
@@ -558,7 +560,7 @@ class Simulation:
         server.commit_index = core.commit_index
         if core.role is not Role.LEADER:
             return
-        known = self._leaders.setdefault(core.term, core.id)
+        known = self.leaders.setdefault(core.term, core.id)
         if known != core.id:
             raise PropertyViolated("Election Safety", f"{known} and {core.id} both lead term {core.term}")
         if not core.own_term_is_committed:
@@ -601,10 +603,10 @@ class Simulation:
             )
 
     def _check_lease(self, core: Raft) -> None:
-        latest_term = max(self._leaders)
+        latest_term = max(self.leaders)
         if latest_term > core.term and core.lease_is_valid(self.now_ns):
             raise PropertyViolated(
                 "Leader Lease",
-                f"{core.id} leads term {core.term} with a valid lease, while {self._leaders[latest_term]} "
+                f"{core.id} leads term {core.term} with a valid lease, while {self.leaders[latest_term]} "
                 f"leads term {latest_term}",
             )

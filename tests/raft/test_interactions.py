@@ -99,15 +99,19 @@ class Script:
         except ProposalRefused as refusal:
             self.lines.append(f"refused: {refusal}")
 
+    # Example: quietly settle        the same, of which nothing is shown
+    def do_quietly(self, *command: str) -> None:
+        before = len(self.lines)
+        self.run(" ".join(command))
+        del self.lines[before:]
+
     # Example: bootstrap 1 2 3        servers that know each other from the start
     def do_bootstrap(self, *names: str) -> None:
         configuration = Configuration(tuple(Server(name, f"10.0.0.{name}:8300") for name in names))
         for name in names:
             self.do_start(name)
             self.cores[name].bootstrap(configuration)
-        for name in names:
-            self._take(name, quiet=True)
-            self._sync(name, quiet=True)
+        self.do_quietly("settle")
 
     # Example: start 4        a server, with what its disk holds
     def do_start(self, name: str) -> None:
@@ -217,9 +221,8 @@ class Script:
                 f"commit={core.commit_index} last={core.last_index} members={members}"
             )
 
-    def _take(self, name: str, quiet: bool = False) -> bool:
+    def _take(self, name: str) -> bool:
         core = self.cores[name]
-        before = len(self.lines)
         busy = False
         while effects := core.take():
             busy = True
@@ -231,8 +234,6 @@ class Script:
                 core.applied(effects.snapshot.index)
             if effects.apply:
                 core.applied(effects.apply[-1].index)
-        if quiet:
-            del self.lines[before:]
         return busy
 
     def _record(self, name: str, effects: Effects) -> None:
@@ -250,9 +251,8 @@ class Script:
         lines += [f"read {request} failed" for request in effects.reads_failed]
         self.lines += [f"{name}: {line}" for line in lines]
 
-    def _sync(self, name: str, quiet: bool = False) -> bool:
+    def _sync(self, name: str) -> bool:
         disk, core = self.disks[name], self.cores[name]
-        before = len(self.lines)
         busy = bool(disk.writing)
         while disk.writing:
             effects = disk.complete()
@@ -260,8 +260,6 @@ class Script:
             self.network += effects.send_after_sync
         if busy:
             self._take(name)
-        if quiet:
-            del self.lines[before:]
         return busy
 
     def _deliver(self, message: Message) -> None:
