@@ -8,7 +8,7 @@ Rules
    Charts follow when the browser is idle.
 3. Whatever a client read, an agent logged or a nemesis said is text: escaped by the template, and set by the
    script as text, never as markup.
-4. Whatever is missing, damaged or too long to show is said in words in its place; the page itself never fails.
+4. Whatever is missing, damaged or too long to show is said in words in its place; the page never fails.
 
 Parts: `load` (what is in the folder), `words`, `evidence` (small pictures), `series` and `charts` (Bokeh),
 `logs`; page.html, page.css and page.js. `python -m harness.report.screenshot` makes a picture of a page.
@@ -29,6 +29,8 @@ from harness.report.load import Run, load
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from harness.report import series
 
 __all__ = ["write"]
 
@@ -68,6 +70,7 @@ def page(run: Run) -> str:
     environment.filters |= {
         "duration": words.duration_text,
         "size": words.size_text,
+        "moment": words.moment_text,
         "detail": lambda value: words.value_text(value, _DETAIL_CHARACTERS),
         "count": lambda number: f"{number:,}",
     }
@@ -108,7 +111,6 @@ def _content(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     from harness.report import evidence, logs, series
 
     history = run.history
-    nodes = run.nodes
     seconds = series.seconds(history) if history is not None else 0.0
     data: dict[str, Any] = {"seconds": seconds}
     shown: dict[str, Any] = {
@@ -160,8 +162,7 @@ def _history_content(run: Run, data: dict[str, Any]) -> dict[str, Any]:
             series.seconds(history), operations, faults, marks, series.rates(history), bands, nodes
         )
         data["operations"] = {
-            "start": _column(operations.start), "end": _column(operations.end),
-            "outcome": _column(operations.outcome), "f": _column(operations.f),
+            **_times(operations), "outcome": _column(operations.outcome), "f": _column(operations.f),
             "process": _column(operations.process), "row": _column(operations.row),
             "fs": operations.fs, "rows": operations.rows, "text": operations.text, "hints": operations.hints,
             "markers": list(charts.MARKERS),
@@ -178,6 +179,17 @@ def _history_content(run: Run, data: dict[str, Any]) -> dict[str, Any]:
             for outcome in ("ok", "fail", "info")
         },
         "has": {"faults": bool(faults), "operations": bool(len(operations.start)), "membership": bool(bands)},
+    }
+
+
+def _times(operations: series.Operations) -> dict[str, dict[str, str]]:
+    """Start (from the previous operation's) and duration in whole microseconds: small numbers pack well."""
+    import numpy as np
+
+    start, end = (np.rint(times * 1e6).astype(np.int64) for times in (operations.start, operations.end))
+    return {
+        "since": _column(np.diff(start, prepend=0).astype(np.uint32)),
+        "took": _column((end - start).astype(np.uint32)),
     }
 
 

@@ -1,8 +1,8 @@
 """The charts: Bokeh models made here, the many points filled in by the browser.
 
-Why Bokeh: it is the one well-kept library whose Python wheel carries its script, so a page needs no network
-and this repository no copy of it. Why the points come later: what one sees of 100,000 operations is at most
-one mark per pixel, so `page.js` reduces them to the pixels of the stretch that is shown, each time that changes
+Why Bokeh: it is a well-kept library whose Python wheel carries its script, so a page needs no network and
+this repository no copy of it. Why the points come later: what one sees of 100,000 operations is at most one
+mark per pixel, so `page.js` reduces them to the pixels of the stretch that is shown, each time that changes
 (outcomes apart, offending ones never merged). That is exact at every zoom and quick without a GPU.
 
 All charts share one horizontal range: zooming into one zooms into all. Colours are not set here: a glyph's
@@ -12,6 +12,7 @@ first tag names a CSS variable (`ok`, `fail`, ...) which `page.js` reads for lig
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,8 +50,8 @@ def document(
     from bokeh.document import Document
     from bokeh.models import ColumnDataSource, Range1d
 
-    span = Range1d(start=0, end=max(seconds, 1e-6), name="span", min_interval=2e-6)
-    span.bounds = (-0.02 * span.end, 1.02 * span.end)
+    whole = max(seconds, 1e-6)
+    span = Range1d(start=0, end=whole, bounds=(-0.02 * whole, 1.02 * whole), name="span", min_interval=2e-6)
     damage = [
         ColumnDataSource(
             {
@@ -126,6 +127,14 @@ class _Charts:
         took = took[took > 0]
         low, high = (float(took.min()), float(took.max())) if len(took) else (1e-3, 1.0)
         plot = self._figure("latency", 300, y_range=(low / 1.5, high * 1.5), label="latency", log=True)
+        plot.image_rgba(
+            "image",
+            "x",
+            "y",
+            "dw",
+            "dh",
+            source=self._empty("latency-density", "image", "x", "y", "dw", "dh"),
+        )
         points = []
         for outcome, size in (("ok", 4), ("fail", 6), ("info", 6), ("offence", 12)):
             source = self._empty(f"latency-{outcome}", "x", "y", "marker")
@@ -145,7 +154,7 @@ class _Charts:
         )
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (1e-3, 1.0)
         plot = self._figure("quantiles", 190, y_range=(low / 1.5, high * 1.5), label="latency", log=True)
-        middle = rates.start + rates.width / 2
+        middle = (rates.edges[1:] + rates.edges[:-1]) / 2
         for (name, values), dash in zip(rates.quantiles.items(), ([], [], [6, 3], [2, 2]), strict=True):
             line = plot.line(middle, np.maximum(values, low / 10), line_width=2, line_dash=dash)
             line.glyph.tags = [name]
@@ -154,8 +163,7 @@ class _Charts:
     def rate(self, rates: series.Rates) -> figure:
         high = max(1.0, *(float(values.max()) for values in (rates.ok, rates.fail, rates.info)))
         plot = self._figure("rate", 190, y_range=(0, high * 1.08), label="operations per second")
-        edges = np.repeat(rates.start, 2)
-        edges[1::2] += rates.width
+        edges = np.repeat(rates.edges, 2)[1:-1]
         for outcome in ("ok", "fail", "info"):
             line = plot.line(
                 edges, np.repeat(getattr(rates, outcome), 2), line_width=2 if outcome == "ok" else 1.5
@@ -165,9 +173,11 @@ class _Charts:
 
     def timeline(self, operations: series.Operations) -> figure:
         """A row per client thread, a bar per operation from invocation to completion."""
+        from bokeh.models import FixedTicker
+
         count = len(operations.rows)
         height = int(min(max(count * 18, 160), max(480, count * 8))) + 44
-        plot = self._figure("timeline", height, y_range=(count - 0.5, -0.5), label="", axis=True)
+        plot = self._figure("timeline", height, y_range=(count - 0.5, -0.5), label="")
         bars = []
         for outcome in ("ok", "fail", "info", "offence"):
             source = self._empty(f"timeline-{outcome}", "left", "right", "top", "bottom")
@@ -191,11 +201,11 @@ class _Charts:
         for row, node in enumerate(operations.rows):
             first.setdefault(node, row)
         starts = [*first.values(), count]
-        centres = [(a + b - 1) / 2 for a, b in zip(starts, starts[1:], strict=False)]
+        centres = [(a + b - 1) / 2 for a, b in pairwise(starts)]
         every = len(centres) // 40 + 1
         plot.yaxis.ticker = centres[::every]
         plot.yaxis.major_label_overrides = dict(zip(centres, first, strict=True))
-        plot.ygrid.ticker = [row - 0.5 for row in starts[1:-1]]
+        plot.ygrid.ticker = FixedTicker(ticks=[row - 0.5 for row in starts[1:-1]])
         return plot
 
     def membership(self, bands: Sequence[series.Band], nodes: Sequence[str]) -> figure:
@@ -209,7 +219,7 @@ class _Charts:
         factors: list[Any] = [target for target, _ in ordered] if single else ordered
         rows = FactorRange(factors=factors[::-1], range_padding=0.02, group_padding=0.7)
         height = max(120, len(factors) * (14 if single else 17) + (0 if single else 8 * len(nodes))) + 44
-        plot = self._figure("membership", height, y_range=rows, label="", axis=True)
+        plot = self._figure("membership", height, y_range=rows, label="")
         for status in series.STATUSES:
             chosen = [band for band in bands if _known(band.status) == status]
             source = ColumnDataSource(
@@ -223,25 +233,25 @@ class _Charts:
             )
             bars = plot.hbar(
                 y="y", left="left", right="right", height=0.82, source=source, line_width=0,
-                hatch_pattern={"suspect": "/", "failed": "x"}.get(status, " "), hatch_scale=7, hatch_alpha=0.35,
-                hatch_weight=1, hatch_color="black",
+                hatch_pattern={"suspect": "/", "failed": "x"}.get(status, " "), hatch_scale=7,
+                hatch_alpha=0.2, hatch_weight=1, hatch_color="black",
             )  # fmt: skip
             bars.glyph.tags = [status]
             self._hover(plot, [bars], "<b>@what</b><br>@when")
         plot.ygrid.visible = False
         if not single:
-            plot.yaxis.group_text_font_size = "12px"
-            plot.yaxis.group_text_font_style = "bold"
-            plot.yaxis.group_label_orientation = "horizontal"
-            plot.yaxis.separator_line_alpha = 0
-            plot.yaxis.major_label_text_font_size = "10px"
+            axis = plot.yaxis[0]
+            axis.update(
+                group_text_font_size="12px", group_text_font_style="bold", separator_line_alpha=0,
+                group_label_orientation="horizontal", major_label_text_font_size="10px",
+            )  # fmt: skip
         return plot
 
     def _figure(
-        self, name: str, height: int, *, y_range: Any, label: str, log: bool = False, axis: bool = False,
+        self, name: str, height: int, *, y_range: Any, label: str, log: bool = False,
         shade: bool = True,
     ) -> figure:  # fmt: skip
-        from bokeh.models import BasicTickFormatter, BoxZoomTool, WheelZoomTool
+        from bokeh.models import BasicTickFormatter, BoxZoomTool, FixedTicker, WheelZoomTool
         from bokeh.plotting import figure
 
         plot = figure(
@@ -256,13 +266,14 @@ class _Charts:
         plot.xgrid.visible = False
         plot.axis.axis_label_text_font_style = "normal"
         plot.axis.axis_label_text_font_size = "12px"
+        plot.axis.axis_label_text_font = plot.axis.major_label_text_font = "system-ui, sans-serif"
         plot.axis.major_label_text_font_size = "12px"
         plot.axis.minor_tick_line_color = None
         plot.yaxis.axis_line_color = None
         plot.yaxis.major_tick_line_color = None
         if log:
             decades = [10.0**power for power in range(-9, 5)]
-            plot.yaxis.ticker = plot.ygrid.ticker = decades
+            plot.yaxis.ticker = plot.ygrid.ticker = FixedTicker(ticks=decades)
             plot.yaxis.major_label_overrides = {decade: _tick(decade) for decade in decades}
         if shade:
             for mark, source in zip(self.marks, self.damage, strict=True):

@@ -2,11 +2,10 @@
 
 Layout
 ------
-Real time would draw two operations of a millisecond, ten seconds apart, as two dots. So the order of events is
-kept exactly and the distances are not: an operation is as wide as its words, events that follow within its
-life push its end to the right, and what stands above another in time stands right of it in the picture.
-Events are placed from the earliest on, each as far left as its predecessor and its own operation's width
-allow. Where more than BREAK_SECONDS passed between two neighbours, the axis says how long.
+Real time would draw two operations of a millisecond, ten seconds apart, as two dots. So the order of events
+is kept exactly and the distances are not: an operation is at least as wide as its words, and what came later
+stands further right. Events are placed from the earliest on, each as far left as its predecessor and its own
+operation's width allow. Where more than BREAK_SECONDS passed between two neighbours, a line says how long.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ OPERATIONS_MAX = 40
 BREAK_SECONDS = 0.05
 
 _CHARACTER = 7.3  # width of one at the font size of the picture
-_ROW, _BAR = 44, 26
-_TOP, _GUTTER, _PAD = 16, 18, 12
+_ROW, _BAR = 54, 26
+_TOP, _PAD = 22, 12
 _STEP = 16.0
 _MARKS = {
     "Stale read": "stale",
@@ -66,8 +65,6 @@ class Break:
 class Picture:
     width: float
     height: float
-    left: float
-    """Where the bars begin, right of the rows' labels."""
     bars: list[Bar]
     rows: list[Row]
     breaks: list[Break]
@@ -94,9 +91,9 @@ def picture(history: History, evidence: Evidence) -> Picture | None:
     ]
     labels = [_label(history, place, evidence) for place in shown]
     widths = [len(label) * _CHARACTER + 2 * _PAD for label in labels]
-    left = max(len(_row_label(history, place)) for place in shown) * _CHARACTER + _GUTTER
-    x, breaks = _positions(history, spans, widths, left)
-    names = list(dict.fromkeys(_row_label(history, place) for place in sorted(shown, key=_by_node(history))))
+    x, breaks = _positions(history, spans, widths)
+    by_node = sorted(shown, key=lambda place: _node_and_process(history, place))
+    names = list(dict.fromkeys(_row_label(history, place) for place in by_node))
     rows = [Row(_TOP + number * _ROW + _BAR / 2, name) for number, name in enumerate(names)]
     bars = [
         Bar(
@@ -114,8 +111,7 @@ def picture(history: History, evidence: Evidence) -> Picture | None:
     ends = [history.time[columns.complete[i]] / 1e9 for i in all_places if columns.complete[i] >= 0]
     return Picture(
         width=max(x.values()) + 4,
-        height=_TOP + len(names) * _ROW + 14,
-        left=left,
+        height=_TOP + len(names) * _ROW,
         bars=bars,
         rows=rows,
         breaks=breaks,
@@ -142,14 +138,14 @@ def places(history: History, evidence: Evidence) -> list[int]:
 
 
 def _positions(
-    history: History, spans: list[tuple[int, int]], widths: list[float], left: float
+    history: History, spans: list[tuple[int, int]], widths: list[float]
 ) -> tuple[dict[int, float], list[Break]]:
     """The x of every event, and where the axis jumps."""
     events = sorted({event for span in spans for event in span})
     horizon = len(history)
     x: dict[int, float] = {}
     breaks = []
-    at, previous = left, None
+    at, previous = 1.0, None
     for event in events:
         if previous is not None:
             at += _STEP
@@ -167,13 +163,9 @@ def _positions(
     return x, breaks
 
 
-def _by_node(history: History):  # type: ignore[no-untyped-def]
+def _node_and_process(history: History, place: int) -> tuple[str, int]:
     columns = history.operations
-
-    def key(place: int) -> tuple[str, int]:
-        return history.ops[int(columns.invoke[place])].node or "", int(columns.process[place])
-
-    return key
+    return history.ops[int(columns.invoke[place])].node or "", int(columns.process[place])
 
 
 def _row_label(history: History, place: int) -> str:
@@ -209,5 +201,5 @@ def _title(history: History, place: int) -> str:
     end = history.ops[complete] if complete >= 0 else None
     until = f" to {end.time / 1e9:.6f} s" if end is not None else ""
     hint = outcome_hint(outcome, end.error if end is not None else None)
-    words = f"{_row_label(history, place)}: {operation_text(invoke, end, outcome)}, {invoke.time / 1e9:.6f} s{until}"
-    return f"{words} ({hint})" if hint else words
+    did = f"{_row_label(history, place)}: {operation_text(invoke, end, outcome)}"
+    return f"{did}, {invoke.time / 1e9:.6f} s{until}{f' ({hint})' if hint else ''}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 BUDGET_BYTES = 4 << 20
@@ -120,11 +120,11 @@ def _times(lines: list[str], started: str | None, seconds: float) -> list[float 
         zero = datetime.fromisoformat(started)
     except ValueError:
         return [None] * len(lines)
-    zones = [zero.tzinfo or timezone(timedelta(0)), timezone(timedelta(0))]
+    zones = [zero.tzinfo or UTC, UTC]
     return [_time(line, zero.astimezone(zones[0]), zones, seconds) for line in lines]
 
 
-def _time(line: str, zero: datetime, zones: list[timezone | object], seconds: float) -> float | None:
+def _time(line: str, zero: datetime, zones: list[tzinfo], seconds: float) -> float | None:
     match = _TIME.match(line)
     if match is None:
         return None
@@ -133,7 +133,7 @@ def _time(line: str, zero: datetime, zones: list[timezone | object], seconds: fl
         moment = datetime.fromisoformat(f"{day}T{clock}{zone or ''}")
     except ValueError:
         return None
-    for candidate in [moment] if zone else [moment.replace(tzinfo=one) for one in zones]:  # type: ignore[arg-type]
+    for candidate in [moment] if zone else [moment.replace(tzinfo=one) for one in zones]:
         at = (candidate - zero).total_seconds() + float(f"0.{fraction or 0}")
         if -_NEAR_SECONDS <= at <= seconds + _NEAR_SECONDS:
             return round(at, 6)

@@ -9,15 +9,18 @@
   const WORDS = ["ok", "fail", "info"];
   const BORDER_LEFT = 84, BORDER_RIGHT = 14;
   const WIDE = 3;  // pixels from which on a bar is a thing of its own
+  const POINTS_MAX = 3000;  // more points of one outcome than this are drawn as their density
 
   const page = document.documentElement;
   const $ = (selector) => document.querySelector(selector);
   const all = (selector) => [...document.querySelectorAll(selector)];
   const colour = (name) => getComputedStyle(page).getPropertyValue(`--${name}`).trim();
+  const rest = () => new Promise((done) => setTimeout(done));  // let the browser paint and answer
   const idle = () => new Promise((done) =>
     "requestIdleCallback" in window ? requestIdleCallback(done, {timeout: 100}) : setTimeout(done, 1));
 
   function bytes(base64) {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
     const text = atob(base64), found = new Uint8Array(text.length);
     for (let i = 0; i < text.length; i++) found[i] = text.charCodeAt(i);
     return found;
@@ -28,8 +31,10 @@
     return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).text();
   }
 
-  const ARRAYS = {float64: Float64Array, int32: Int32Array, uint16: Uint16Array, uint8: Uint8Array};
+  const ARRAYS = {uint32: Uint32Array, int32: Int32Array, uint16: Uint16Array, uint8: Uint8Array};
   const column = ({type, base64}) => new ARRAYS[type](bytes(base64).buffer);
+
+  const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
   function duration(seconds) {
     if (seconds >= 0.9995) return `${seconds.toPrecision(3)} s`;
@@ -39,13 +44,21 @@
 
   // --- charts -----------------------------------------------------------------------------------------
 
-  let data, span, whole, operations;
+  let data, span, whole, operations, ndarray;
   const plots = new Map();    // name -> Bokeh figure that is drawn
   const shownFs = new Set();
 
   function prepare(raw) {
     operations = {...raw, offending: new Set(raw.offending)};
-    for (const name of ["start", "end", "outcome", "f", "process", "row"]) operations[name] = column(raw[name]);
+    for (const name of ["outcome", "f", "process", "row"]) operations[name] = column(raw[name]);
+    const since = column(raw.since), took = column(raw.took);  // microseconds
+    operations.start = new Float64Array(since.length);
+    operations.end = new Float64Array(since.length);
+    for (let i = 0, at = 0; i < since.length; i++) {
+      at += since[i];
+      operations.start[i] = at / 1e6;
+      operations.end[i] = (at + took[i]) / 1e6;
+    }
     raw.fs.forEach((_, code) => shownFs.add(code));
   }
 
@@ -84,32 +97,48 @@
   const visible = (i) =>
     operations.end[i] >= span.start && operations.start[i] <= span.end && shownFs.has(operations.f[i]);
 
-  // Points: one per outcome, function and cell of two by two pixels; offending ones always.
+  // Points, with a marker per function. An outcome with more of them than anybody could point at becomes a
+  // picture of their density, in which even a single one is seen. Offending ones are always points.
   function drawLatency(plot) {
     const {start, end, f, offending, markers} = operations;
-    const [pixel] = pixels("latency");
+    const [pixel, width] = pixels("latency"), height = 256;
     const low = Math.log(plot.y_range.start), high = Math.log(plot.y_range.end);
-    const perCell = (high - low) / 120;
-    const out = WORDS.map(() => table("x", "y", "marker"));
-    const taken = new Set();
-    const put = (into, i, took) => {
+    const chosen = [[], [], []], offences = table("x", "y", "marker");
+    const latency = (i) => Math.max(end[i] - start[i], plot.y_range.start);
+    const put = (into, i) => {
       into.x.push(end[i]);
-      into.y.push(took);
+      into.y.push(latency(i));
       into.marker.push(markers[Math.min(f[i], markers.length - 1)]);
       describe(into, i);
     };
     for (let i = 0; i < start.length; i++) {
-      if (!visible(i) || end[i] > span.end || end[i] < span.start) continue;
-      const took = Math.max(end[i] - start[i], plot.y_range.start);
-      const x = Math.floor((end[i] - span.start) / pixel / 2), y = Math.floor((Math.log(took) - low) / perCell);
-      const cell = ((x * 128 + y) * 4 + kind(i)) * 4 + Math.min(f[i], 3);
-      if (taken.has(cell)) continue;
-      taken.add(cell);
-      put(out[kind(i)], i, took);
+      if (end[i] >= span.start && end[i] <= span.end && shownFs.has(f[i])) chosen[kind(i)].push(i);
     }
-    WORDS.forEach((word, at) => fill(plot, `latency-${word}`, out[at]));
-    const offences = table("x", "y", "marker");
-    for (const i of offending) if (visible(i)) put(offences, i, Math.max(end[i] - start[i], plot.y_range.start));
+    const wide = Math.ceil(width), picture = new Uint32Array(wide * height);
+    WORDS.forEach((word, outcome) => {
+      const points = table("x", "y", "marker"), dense = chosen[outcome].length > POINTS_MAX;
+      if (!dense) chosen[outcome].forEach((i) => offending.has(i) || put(points, i));
+      fill(plot, `latency-${word}`, points);
+      if (!dense) return;
+      const count = new Uint16Array(wide * height), [red, green, blue] = rgb(colour(word));
+      for (const i of chosen[outcome]) {
+        const x = Math.min(Math.floor((end[i] - span.start) / pixel), wide - 2);
+        const y = Math.min(Math.floor((Math.log(latency(i)) - low) / (high - low) * height), height - 2);
+        const at = y * wide + x;
+        for (const cell of [at, at + 1, at + wide, at + wide + 1]) count[cell]++;
+      }
+      count.forEach((found, cell) => {
+        if (!found) return;
+        const alpha = Math.min(255, 110 + 36 * Math.log2(found));
+        picture[cell] = (alpha << 24 | blue << 16 | green << 8 | red) >>> 0;
+      });
+    });
+    fill(plot, "latency-density", {
+      image: [ndarray(picture.buffer, {dtype: "uint32", shape: [height, wide]})],
+      x: [span.start], y: [plot.y_range.start], dw: [span.end - span.start],
+      dh: [plot.y_range.end - plot.y_range.start],
+    });
+    for (const i of offending) if (visible(i)) put(offences, i);
     fill(plot, "latency-offence", offences);
   }
 
@@ -231,8 +260,10 @@
     const script = document.createElement("script");
     script.textContent = await unpack("bokeh");
     document.head.append(script);
+    Bokeh.set_log_level("warn");
     const doc = Bokeh.require("document/document").Document.from_json(data.charts);
     const {ViewManager} = Bokeh.require("core/view_manager");
+    ({ndarray} = Bokeh.require("core/util/ndarray"));
     const views = new ViewManager([], Bokeh.index);
     const roots = new Map(doc.roots().map((root) => [root.name, root]));
     span = doc.roots()[0].x_range;
@@ -241,7 +272,7 @@
     const touch = matchMedia("(pointer: coarse)").matches;
     for (const place of all("[data-chart]")) {
       const name = place.dataset.chart, plot = roots.get(name);
-      await idle();
+      await rest();
       // A finger scrolls the page; it zooms with the buttons.
       if (touch) plot.toolbar.active_drag = null;
       paint(plot);
@@ -258,7 +289,7 @@
       });
     }
     redraw();
-    const repaint = () => plots.forEach(paint);
+    const repaint = () => { plots.forEach(paint); redraw(); };
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
     addEventListener("beforeprint", () => { page.classList.add("paper"); repaint(); });
     addEventListener("afterprint", () => { page.classList.remove("paper"); repaint(); });

@@ -1,12 +1,13 @@
 """A picture of a page, by a headless Chromium: `python -m harness.report.screenshot STORE OUT.png`.
 
-Needs the `test` extra (selenium) and Debian's `chromium` and `chromium-driver`. The browser is given no network.
+Needs the `test` extra (selenium) and Debian's `chromium` and `chromium-driver`. The browser has no network.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import json
 import shutil
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -81,7 +82,21 @@ def show(driver: Chrome, page: Path, *, width: int = 1440, height: int = 900, da
             raise TimeoutError(f"{page}: not drawn within a minute")
         time.sleep(0.02)
     if state != "drawn":
-        raise RuntimeError(f"{page}: {driver.get_log('browser')}")
+        raise RuntimeError(f"{page}: {console(driver)}")
+
+
+def console(driver: Chrome) -> list[dict[str, Any]]:
+    """What the page has written to its console, and what the browser complained of, since last asked."""
+    return list(driver.get_log("browser"))  # type: ignore[no-untyped-call]
+
+
+def requests(driver: Chrome) -> list[str]:
+    """Addresses that the browser has asked for since last asked."""
+    entries = driver.get_log("performance")  # type: ignore[no-untyped-call]
+    messages = [json.loads(entry["message"])["message"] for entry in entries]
+    return [
+        one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"
+    ]
 
 
 def take(driver: Chrome, out: Path, *, full: bool = False) -> None:

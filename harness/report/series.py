@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.history import FAIL, INFO, OK, OPEN, History
+from harness.history import FAIL, INFO, OK, History
 from harness.report.words import duration_text, fault_text, operation_text, outcome_hint
 from harness.store import MarkRecord, TestRecord
 
@@ -58,11 +58,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Completions per second, in bins of equal width; and quantiles of the latency (seconds) of those that are
-    ok, NaN where there were none."""
+    """Completions per second, in bins that end at `edges[1:]`; and quantiles of the latency (seconds) of the ok ones,
+    NaN where there were none."""
 
-    start: Floats
-    width: float
+    edges: Floats
     ok: Floats
     fail: Floats
     info: Floats
@@ -146,8 +145,8 @@ def _rows(
 
 
 def faults(history: History, marks: Sequence[MarkRecord], nodes: Sequence[str]) -> list[Fault]:
-    """Each stretch from the completion of a `start` to that of the next `stop` of the same mark, or to the next
-    `start`, or to the end of the run."""
+    """Each stretch from the completion of a `start` to that of the next `stop` or `start` of the same mark,
+    or to the end of the run."""
     found: list[Fault] = []
     for number, mark in enumerate(marks):
         since: tuple[float, str] | None = None
@@ -168,26 +167,25 @@ def rates(history: History) -> Rates:
     columns = history.operations
     total = max(seconds(history), 1e-6)
     width = _nice(total / BINS_MAX)
-    count = int(total / width) + 1
+    count = max(1, round(total / width))
+    edges = np.append(np.arange(count, dtype=np.float64) * width, total)  # the last one takes what is left
     done = columns.complete >= 0
-    bins = (history.time[columns.complete[done]] / 1e9 / width).astype(np.int64)
+    bins = np.minimum(history.time[columns.complete[done]] / 1e9 / width, count - 1).astype(np.int64)
     outcome = columns.outcome[done]
     latency = (history.time[columns.complete[done]] - history.time[columns.invoke[done]]) / 1e9
 
     def per_second(which: int) -> Floats:
-        return np.bincount(bins[outcome == which], minlength=count) / width
+        return np.bincount(bins[outcome == which], minlength=count) / np.diff(edges)
 
     quantiles = {name: np.full(count, np.nan) for name in ("p50", "p95", "p99", "max")}
     ok = np.flatnonzero(outcome == OK)
     ok = ok[np.argsort(bins[ok], kind="stable")]
-    edges = np.searchsorted(bins[ok], np.arange(count + 1))
-    for i in np.flatnonzero(np.diff(edges)).tolist():
-        values = np.quantile(latency[ok[edges[i] : edges[i + 1]]], [0.5, 0.95, 0.99, 1.0])
+    bounds = np.searchsorted(bins[ok], np.arange(count + 1))
+    for i in np.flatnonzero(np.diff(bounds)).tolist():
+        values = np.quantile(latency[ok[bounds[i] : bounds[i + 1]]], [0.5, 0.95, 0.99, 1.0])
         for series, value in zip(quantiles.values(), values.tolist(), strict=True):
             series[i] = value
-    return Rates(
-        np.arange(count) * width, width, per_second(OK), per_second(FAIL), per_second(INFO), quantiles
-    )
+    return Rates(edges, per_second(OK), per_second(FAIL), per_second(INFO), quantiles)
 
 
 def latencies(history: History) -> list[Latencies]:
@@ -202,9 +200,9 @@ def latencies(history: History) -> list[Latencies]:
         outcome = columns.outcome[chosen]
         ok = latency[chosen][outcome == OK]
         quantiles = np.quantile(ok, [0.5, 0.95, 0.99, 1.0]).tolist() if len(ok) else []
-        ended = [int((outcome == which).sum()) for which in (OK, FAIL)]
-        unknown = int((outcome == INFO).sum() + (outcome == OPEN).sum())
-        table.append(Latencies(f, *ended, unknown, [duration_text(value) for value in quantiles]))
+        succeeded, failed = (int((outcome == which).sum()) for which in (OK, FAIL))
+        unknown = len(outcome) - succeeded - failed
+        table.append(Latencies(f, succeeded, failed, unknown, [duration_text(value) for value in quantiles]))
     return table
 
 
@@ -220,52 +218,48 @@ def membership(history: History, nodes: Sequence[str]) -> list[Band]:
     columns = history.operations
     chosen = columns.take(columns.f == history.fs.index("members"))
     end = seconds(history)
-    held: dict[tuple[str, str], tuple[str, float]] = {}
+    held: dict[str, dict[str, tuple[str, float]]] = {}
     bands: list[Band] = []
-
-    def close(pair: tuple[str, str], at: float) -> None:
-        status, since = held.pop(pair)
-        if at > since:
-            bands.append(Band(*pair, status, since, at))
-
     order = np.argsort(np.where(chosen.complete >= 0, chosen.complete, chosen.invoke), kind="stable").tolist()
     for i in order:
         complete = int(chosen.complete[i])
         op = history.ops[complete if complete >= 0 else int(chosen.invoke[i])]
         observer, at = op.node or "?", op.time / 1e9
         seen = op.value if op.type == "ok" and isinstance(op.value, dict) else {}
-        for pair in [pair for pair in held if pair[0] == observer]:
-            if held[pair][0] != seen.get(pair[1]):
-                close(pair, at)
+        opinions = held.setdefault(observer, {})
+        for target, (status, since) in list(opinions.items()):
+            if status != seen.get(target):
+                bands.append(Band(observer, target, status, since, at))
+                del opinions[target]
         for target, status in seen.items():
-            held.setdefault((observer, str(target)), (str(status), at))
-    for pair in list(held):
-        close(pair, end)
+            opinions.setdefault(target, (str(status), at))
+    for observer, opinions in held.items():
+        bands += [Band(observer, target, status, since, end) for target, (status, since) in opinions.items()]
     return bands if len(nodes) <= OBSERVERS_MAX else _worst(bands)
 
 
 def _worst(bands: list[Band]) -> list[Band]:
-    """Per target one row: at each moment the worst status that an observer held, and how many held it."""
-    changes: dict[str, list[tuple[float, int, str, str]]] = {}
+    """Per target one row: at each moment the worst status that another node held of it."""
+    changes: dict[str, dict[float, list[tuple[str, int]]]] = {}
     for band in bands:
-        if band.observer == band.target:
-            continue
-        changes.setdefault(band.target, []).append((band.start, 1, band.status, band.observer))
-        changes[band.target].append((band.end, -1, band.status, band.observer))
+        if band.observer != band.target and band.status in _WORST:
+            at = changes.setdefault(band.target, {})
+            at.setdefault(band.start, []).append((band.status, 1))
+            at.setdefault(band.end, []).append((band.status, -1))
     merged: list[Band] = []
-    for target, events in changes.items():
-        count = dict.fromkeys(_WORST, 0)
-        since, text = 0.0, ""
-        for at, step, status, _ in sorted(events):
-            before = text
-            if status in count:
-                count[status] += step
-            held = {name: number for name, number in count.items() if number}
-            text = max(held, key=_WORST.index, default="")
-            if text != before:
-                if before and at > since:
-                    merged.append(Band("anybody", target, before, since, at))
-                since = at
+    for target, moments in changes.items():
+        held = dict.fromkeys(_WORST, 0)
+        worst, since = "", 0.0
+        for moment, steps in sorted(moments.items()):
+            for status, step in steps:
+                held[status] += step
+            now = max(
+                (status for status, observers in held.items() if observers), key=_WORST.index, default=""
+            )
+            if now != worst:
+                if worst:
+                    merged.append(Band("anybody", target, worst, since, moment))
+                worst, since = now, moment
     return merged
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 from harness.history import OK, OPEN, Op
@@ -96,7 +97,7 @@ def duration_text(seconds: float) -> str:
     """With three significant digits and the unit that fits."""
     if not seconds:
         return "0 s"
-    if seconds >= 60:
+    if seconds >= 120:
         minutes, rest = divmod(round(seconds), 60)
         return f"{minutes} min {rest} s"
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
@@ -104,6 +105,14 @@ def duration_text(seconds: float) -> str:
             scaled = seconds / size
             return f"{scaled:.{0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2}f} {unit}"
     return f"{seconds * 1e9:.0f} ns"
+
+
+def moment_text(iso: str) -> str:
+    """A local time with its offset, to the second; as it is if it is none."""
+    try:
+        return datetime.fromisoformat(iso).isoformat(sep=" ", timespec="seconds")
+    except ValueError:
+        return iso
 
 
 def size_text(size: int) -> str:
@@ -161,7 +170,7 @@ def _peers(node: str, everybody: Iterable[str], cut: set[tuple[str, str]]) -> li
 
 
 def _groups(everybody: list[str], cut: set[tuple[str, str]]) -> dict[str, str]:
-    """For each node the first of those that it is connected with by links that are whole in both directions."""
+    """For each node the first of those that it is connected with by links whole in both directions."""
     found: dict[str, str] = {}
     for first in everybody:
         reached = [] if first in found else [first]

@@ -188,9 +188,9 @@ class SyntheticRun:
 
     def _results(self, operations: int) -> Results:
         stale = Evidence(
-            summary="Stale read on key k9: process 9001 on n2 read 6 (12.345 s to 12.351 s), but 0.037 s before that "
-            "began, process 9003 on n4 wrote 7 (12.300 s to 12.308 s); and 6 is the older value: process 9000 on n1 "
-            "wrote 6 (9.100 s to 9.104 s), which was over before that.",
+            summary="Stale read on key k9: process 9001 on n2 read 6 (12.345 s to 12.351 s), but 0.037 s "
+            "before that began, process 9003 on n4 wrote 7 (12.300 s to 12.308 s); and 6 is the older value: "
+            "process 9000 on n1 wrote 6 (9.100 s to 9.104 s), which was over before that.",
             key="k9",
             details={"kind": "Stale read"},
         )
@@ -202,11 +202,13 @@ class SyntheticRun:
             ),
             Verdict(checker="availability", valid="valid", outcome="liveness",
                     summary="Every node served again 1.2 s after the last heal (bound: 10 s)."),
-            Verdict(checker="gossip", valid="unknown", summary="No node was down for longer than the bound of 22 s.",
+            Verdict(checker="gossip", valid="unknown",
+                    summary="No node was down for longer than the bound of 22 s.",
                     details={"bound (s)": 22, "samples": 600}),
         ]  # fmt: skip
         return Results(
-            outcome="invalid", summary="A read returned a value that had been overwritten 37 ms before it began.",
+            outcome="invalid",
+            summary="A read returned a value that had been overwritten 37 ms before it began.",
             verdicts=verdicts, problems=[], operations=operations, counts={}, seconds=60.0,
         )  # fmt: skip
 
