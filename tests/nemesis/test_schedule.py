@@ -1,0 +1,57 @@
+"""When faults come and go."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.generator import Operation
+from nemesis.schedule import LEADER, faults
+
+TARGETS = ("leader", "one", "minority", "majority", "all")
+SECOND = 1_000_000_000
+
+
+def drawn(time_limit: float, seed: int) -> list[Operation]:
+    return faults("kill", TARGETS, time_limit, Random(seed))
+
+
+def time_of(operation: Operation) -> int:
+    assert operation.time is not None
+    return operation.time
+
+
+@given(time_limit=st.floats(1.0, 600.0), seed=st.integers(0, 2**32))
+def test_even_the_shortest_run_has_two_kinds_of_faults_the_leader_among_them(
+    time_limit: float, seed: int
+) -> None:
+    targets = [operation.value for operation in drawn(time_limit, seed) if operation.f == "start-kill"]
+    assert len(set(targets)) >= 2 and LEADER in targets
+
+
+@given(time_limit=st.floats(1.0, 600.0), seed=st.integers(0, 2**32))
+def test_faults_and_quiet_take_turns_within_the_time_limit(time_limit: float, seed: int) -> None:
+    schedule = drawn(time_limit, seed)
+    assert [operation.f for operation in schedule] == ["start-kill", "stop-kill"] * (len(schedule) // 2)
+    times = [time_of(operation) for operation in schedule]
+    assert times == sorted(times)
+    assert times[0] > 0 and times[-1] < time_limit * SECOND
+
+
+@given(time_limit=st.floats(32.0, 600.0), seed=st.integers(0, 2**32))
+def test_in_a_long_run_each_lasts_some_five_to_ten_seconds(time_limit: float, seed: int) -> None:
+    times = [time_of(operation) / SECOND for operation in drawn(time_limit, seed)]
+    for start, stop in zip(times[::2], times[1::2], strict=True):
+        assert 5.0 < stop - start < 14.0
+
+
+@given(seed=st.integers(0, 2**32))
+def test_every_target_comes_once_before_any_comes_again(seed: int) -> None:
+    targets = [operation.value for operation in drawn(77.0, seed) if operation.f == "start-kill"]
+    assert sorted(targets) == sorted(TARGETS)
+
+
+def test_a_seed_decides_the_schedule() -> None:
+    assert drawn(60.0, 7) == drawn(60.0, 7) != drawn(60.0, 8)
