@@ -30,10 +30,10 @@ class Explanation:
         self.key = key
         self.ends = ends
         self.mine = np.flatnonzero(columns.key == key)
-        self.writers = {int(columns.written[i]): int(i) for i in self.mine if columns.written[i] >= 0}
-        self.completed = {
-            int(columns.finish[i]): int(i) for i in self.mine if columns.finish[i] < columns.horizon
-        }
+        writers = self.mine[columns.written[self.mine] >= 0]
+        self.writers = dict(zip(columns.written[writers].tolist(), writers.tolist(), strict=True))
+        completed = self.mine[columns.finish[self.mine] < columns.horizon]
+        self.completed = dict(zip(columns.finish[completed].tolist(), completed.tolist(), strict=True))
 
     def evidence(self, found: int, shown: list[int]) -> Evidence:
         from checkers import _zones
@@ -163,14 +163,15 @@ class Explanation:
     def _witness(self, at: int) -> int:
         """The operation whose completion proves that this one had happened: itself, or if it crashed, the
         first to complete of those that observed its value, directly or through other crashed ones."""
-        return self.completed.get(int(self.ends[at]), at)
+        witness: int = self.completed.get(int(self.ends[at]), at)
+        return witness
 
     def _moved_on(self, writer: int) -> bool:
         """Whether anybody observed a value that was written after this write had completed."""
         columns = self.columns
-        values = {int(value) for value in columns.observed[self.mine] if value >= 0}
-        done = columns.finish[writer]
-        return any(columns.start[self.writers[value]] > done for value in values if value in self.writers)
+        writes = columns.written[self.mine] >= 0
+        later = self.mine[writes & (columns.start[self.mine] > columns.finish[writer])]
+        return bool(np.isin(columns.observed[self.mine], columns.written[later]).any())
 
     def _writer_of(self, observer: int) -> list[int]:
         writer = self.writers.get(int(self.columns.observed[observer]))
@@ -187,11 +188,8 @@ class Explanation:
         """The values of the block: the root's, and those that cas made of it."""
         columns = self.columns
         values = [int(columns.written[root])]
-        successors = {
-            int(columns.observed[i]): int(columns.written[i])
-            for i in self.mine
-            if columns.kind[i] == CAS and self.ends[i] < columns.horizon
-        }
+        cas = self.mine[(columns.kind[self.mine] == CAS) & (self.ends[self.mine] < columns.horizon)]
+        successors = dict(zip(columns.observed[cas].tolist(), columns.written[cas].tolist(), strict=True))
         while values[-1] in successors:
             values.append(successors[values[-1]])
         return np.array(values)

@@ -12,6 +12,7 @@ Rules
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, Literal
 
 import msgspec
@@ -80,22 +81,25 @@ def registers(history: History, failed_cas: FailedCas) -> Registers:
     finish = np.where(outcome >= INFO, horizon, complete)
 
     # A read's value is in its completion, a write's in its invocation: completions may repeat it, but need
-    # not.
-    ops = history.ops
-    values = [ops[event].value for event in np.where(kind == READ, complete, start).tolist()]
+    # not. They are fetched in the order of events, which is that of memory: faster than by operations.
+    carrier = np.where(kind == READ, complete, start)
+    carries = np.zeros(horizon, np.bool_)
+    carries[carrier] = True
+    values = [op.value for op in compress(history.ops, carries.tolist())]
+    position = (np.cumsum(carries) - 1)[carrier]
     compares = np.flatnonzero((kind == CAS) | (kind == FAILED_CAS))
     news: list[Any] = []
-    for position in compares.tolist():
-        pair = values[position]
+    for compare in compares.tolist():
+        pair = values[position[compare]]
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise NotARegister(f"event {start[position]}: a cas takes [old, new], not {pair!r}"[:200])
-        values[position] = pair[0]
+            raise NotARegister(f"event {start[compare]}: a cas takes [old, new], not {pair!r}"[:200])
+        values[position[compare]] = pair[0]
         news.append(pair[1])
     codes = _codes(values + news)
     count, keys = len(row), len(history.keys)
     ids = intern(
         np.concatenate([np.arange(keys, dtype=np.int32), key, key[compares]]),
-        np.concatenate([np.full(keys, _INITIAL), codes]),
+        np.concatenate([np.full(keys, _INITIAL), codes[position], codes[len(values) :]]),
     )
     first = ids[keys : keys + count]
     observed = np.where(kind == WRITE, -1, first)
@@ -111,9 +115,10 @@ def _codes(values: list[Any]) -> NDArray[np.int64]:
     types = set(map(type, values))
     try:
         if types <= {int}:
-            return np.array(values, np.int64)
+            return np.fromiter(values, np.int64, len(values))
         if types <= {int, type(None)}:
-            return np.array([_INITIAL if value is None else value for value in values], np.int64)
+            filled = [_INITIAL if value is None else value for value in values]
+            return np.fromiter(filled, np.int64, len(values))
     except OverflowError:
         pass  # beyond 64 bits: coded like strings
     codes: dict[Any, int] = {None: int(_INITIAL)}

@@ -157,8 +157,8 @@ class Gossip:
                 findings.evidence.append(
                     Evidence(
                         summary=(
-                            f"{observer} still saw {target} {status} at {sample.begin_ns / 1e9:.3f} s, although "
-                            f"nothing had passed between them since {begin / 1e9:.3f} s, "
+                            f"{observer} still saw {target} {status} at {sample.begin_ns / 1e9:.3f} s, "
+                            f"although nothing had passed between them since {begin / 1e9:.3f} s, "
                             f"{(sample.begin_ns - begin) / 1e9:.1f} s before"
                         ),
                         operations=sample.events,

@@ -70,8 +70,8 @@ class SetFull:
         elif total["never read"]:
             validities.append("unknown")
             summary = (
-                f"{total['never read']} of {total['acknowledged']} acknowledged elements were never looked for: "
-                f"no read that began after their acknowledgement succeeded. A final read is missing."
+                f"{total['never read']} of {total['acknowledged']} acknowledged elements were never looked "
+                f"for: no read that began after their acknowledgement succeeded. A final read is missing."
             )
         else:
             summary = (
@@ -262,8 +262,8 @@ class _Set:
         return self._evidence(
             kind,
             f"{word}: {_words.value_text(one.value)}{self.where} was {proof} at {self._at(known)}"
-            f"{self._by(known)}, and is missing from the read that began at {self._at(invoke)}{self._by(completion)}"
-            + _more(len(elements) - 1),
+            f"{self._by(known)}, and is missing from the read that began at {self._at(invoke)}"
+            f"{self._by(completion)}" + _more(len(elements) - 1),
             [one.row, known, invoke, completion],
             [element.value for element in elements],
         )
