@@ -1,4 +1,4 @@
-"""Client, generator and checker for one promise each: one file per promise.
+"""Client, generator and checkers for one promise each: one file per promise.
 
 `registry()` names them all.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 
 def registry() -> Mapping[str, str]:
-    """Every workload's name, and where its class is; nothing is imported for it."""
+    """Every workload by name, as "module:Class"."""
     return {
         "register": "workloads.register:Register",
         "set": "workloads.set:Set",

@@ -22,15 +22,15 @@ from harness.worlds import Cluster, SetupError
 
 HTTP_PORT = 8500
 
-# What every agent of a test cluster runs with: Consul's LAN gossip, twice as fast, so that a run of half a minute
-# sees deaths confirmed and healed; raft_multiplier 1 as Consul recommends for production.
-PROBE_INTERVAL = 0.5
-PROBE_TIMEOUT = 0.25
+# What every agent of a test cluster runs with: gossip that is faster than Consul's on a LAN, so that a run of
+# half a minute sees deaths confirmed and healed; raft_multiplier 1, as Consul recommends for production.
+PROBE_INTERVAL = 0.4
+PROBE_TIMEOUT = 0.2
 GOSSIP_INTERVAL = 0.1
 SUSPICION_MULT = 3
 SUSPICION_MAX_TIMEOUT_MULT = 6
-PUSH_PULL_INTERVAL = 30.0
-RECONNECT_INTERVAL = 30.0
+RECONNECT_INTERVAL = 5.0
+STREAM_TIMEOUT = 10.0
 
 _STATUS = {1: "alive", 2: "left", 3: "left", 4: "failed"}
 """Serf's member status (serf.go): alive, leaving, left, failed."""
@@ -84,6 +84,7 @@ class Proconsul:
                 "probe_timeout": f"{PROBE_TIMEOUT}s",
                 "gossip_interval": f"{GOSSIP_INTERVAL}s",
                 "suspicion_mult": SUSPICION_MULT,
+                "reconnect_interval": f"{RECONNECT_INTERVAL}s",
             },
         }
 
@@ -161,29 +162,30 @@ class Proconsul:
     def membership_bounds(self, options: Options) -> MembershipBounds:
         """SWIM's and Lifeguard's worst cases, for datagrams that are not lost.
 
-        Detection: a prober meets each member once in at most 2n-1 probe intervals (round robin over a list that
-        is shuffled at each wrap; SWIM section 4.3), learns of the failure one interval later, and waits at most
-        the suspicion timeout without confirmations (memberlist suspicion.go).
-        Convergence: dead members are still gossiped to, and refute within a few gossip rounds; one that was
-        given up needs Serf's reconnect, every 30 s, or a push/pull.
+        Detection: a prober meets each member once in at most 2n-1 probe intervals (round robin over a list
+        that is shuffled at each wrap; SWIM section 4.3), learns of the failure one interval later, and waits
+        at most the suspicion timeout without confirmations (memberlist suspicion.go).
+        Convergence: the smaller side of a cut tries one of those it has lost every reconnect interval, with
+        certainty (serf.go, reconnect: with probability failed/alive), and an attempt that the cut caught
+        half-way must time out first; then the news spreads by gossip.
         """
         n = len(options.nodes)
         suspicion = SUSPICION_MULT * max(1.0, math.log10(n)) * PROBE_INTERVAL * SUSPICION_MAX_TIMEOUT_MULT
         spread = 4 * math.ceil(math.log10(n + 1)) * GOSSIP_INTERVAL
         detect = (2 * n - 1) * PROBE_INTERVAL + PROBE_INTERVAL + suspicion + spread
-        converge = max(RECONNECT_INTERVAL, PUSH_PULL_INTERVAL) + PROBE_INTERVAL + spread
+        converge = STREAM_TIMEOUT + RECONNECT_INTERVAL + PROBE_INTERVAL + spread
         return MembershipBounds(
             detect=detect,
             converge=converge,
             formula=(
-                f"detect = (2n-1) probes + 1 probe interval + {SUSPICION_MAX_TIMEOUT_MULT}x suspicion timeout "
-                f"+ gossip spread, converge = reconnect or push/pull interval + 1 probe + gossip spread, with "
-                f"n = {n}, probe interval {PROBE_INTERVAL} s, suspicion mult {SUSPICION_MULT}"
+                f"detect = 2n probe intervals + {SUSPICION_MAX_TIMEOUT_MULT} times the suspicion timeout + spread, "
+                f"converge = stream timeout + reconnect interval + probe interval + spread, with n = {n}, "
+                f"probe interval {PROBE_INTERVAL} s, suspicion mult {SUSPICION_MULT}"
             ),
         )
 
     def recovery_bound(self, options: Options) -> float:
-        # An election (at most a few rounds of 1 to 2 s), and TCP's backoff on connections that outlived the cut.
+        # An election (a few rounds of 1 to 2 s), and streams that outlived the cut and break after 5 s.
         return 10.0
 
 
@@ -242,7 +244,7 @@ def _members(answer: Answer) -> dict[str, str]:
 
 
 _NOT_HAPPENED: Sequence[str] = ("No cluster leader", "No known Consul servers", "No path to datacenter")
-"""Errors that Consul gives before it has proposed anything. Every other 500 may hide a write that happened."""
+"""Errors that Consul gives before it has proposed anything. Any other 500 may hide a write that happened."""
 
 
 def _checked(answer: Answer) -> Answer:
