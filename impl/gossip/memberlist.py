@@ -308,9 +308,9 @@ class Memberlist(Swim):
                 assert_never(message)
 
     def _remind(self, accuser: str, source: Address) -> None:
-        """Whoever probes us as a suspect at an old incarnation missed all copies of our refutation: tell it again.
+        """Tell our refutation again to who probes us as a suspect at an old incarnation, having missed it.
 
-        Its acks would not clear us, so that it would bury us when its suspicion times out.
+        Our acks would not clear us there, so that it would bury us when its suspicion times out.
         """
         node = self._table.get(accuser)
         if node is not None and node.address == source and not self._leaving:

@@ -295,10 +295,12 @@ class Gossip(Memberlist):
         record = self._records.get(intent.node)
         if record is None:
             return self._keep(intent)
-        if intent.lamport_time <= record.status_time:
-            return False
         if record.name == self.name and self._phase == "member":
-            self._announce_join()
+            # Of equal age it is somebody else's and may have come first elsewhere: answer that as well.
+            if intent.lamport_time >= record.status_time:
+                self._announce_join()
+            return False
+        if intent.lamport_time <= record.status_time:
             return False
         record.status_time = intent.lamport_time
         if record.status == "alive":

@@ -1,7 +1,7 @@
 """The failure detector and the spread of news: one test per rule.
 
-One core is watched; the test plays everyone else, in virtual time. Where no source is named, the rule is in SWIM
-sections 3 and 4, and in memberlist's state.go and net.go.
+One core is watched; the test plays everyone else, in virtual time. Where no source is named, the rule is in
+SWIM sections 3 and 4, and in memberlist's state.go and net.go.
 """
 
 from __future__ import annotations
