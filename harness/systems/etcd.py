@@ -1,4 +1,4 @@
-"""etcd, over its JSON gateway: a system that nobody here wrote, so that the harness assumes nothing of its own.
+"""etcd, over its JSON gateway: a system that nobody here wrote, lest the harness assume its own child.
 
 Needs Debian's etcd-server (3.4) or any etcd 3.4 or newer in PATH. What it promises follows
 https://etcd.io/docs/v3.4/learning/api_guarantees/.
@@ -32,8 +32,8 @@ class Etcd:
             return None
         if options.reads == "stale":
             return (
-                "Writes are linearizable; serializable reads are answered by any member from what it has, and "
-                "may be stale (etcd documentation, KV API guarantees)."
+                "Writes are linearizable; serializable reads are answered by any member from what it has, "
+                "and may be stale (etcd documentation, KV API guarantees)."
             )
         return "Linearizable, reads included (etcd documentation, KV API guarantees)."
 

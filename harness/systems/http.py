@@ -2,8 +2,8 @@
 
 A request whose connection was never made has not happened: `Refused`. Once a byte may have left, anything but
 an answer is `Indeterminate`. Nothing is ever sent twice: a client that resends a PUT over a dropped
-connection turns its own first try into a foreign write, and a checker into a liar. (That is why httpcore serves
-here, and higher-level clients, which resend "idempotent" methods by themselves, do not.)
+connection turns its own first try into a foreign write, and a checker into a liar. (That is why httpcore
+serves here, and higher-level clients, which resend "idempotent" methods by themselves, do not.)
 """
 
 from __future__ import annotations

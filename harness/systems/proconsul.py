@@ -178,9 +178,9 @@ class Proconsul:
             detect=detect,
             converge=converge,
             formula=(
-                f"detect = 2n probe intervals + {SUSPICION_MAX_TIMEOUT_MULT} times the suspicion timeout + spread, "
-                f"converge = stream timeout + reconnect interval + probe interval + spread, with n = {n}, "
-                f"probe interval {PROBE_INTERVAL} s, suspicion mult {SUSPICION_MULT}"
+                f"detect = 2n probe intervals + {SUSPICION_MAX_TIMEOUT_MULT} times the suspicion timeout + "
+                f"spread, converge = stream timeout + reconnect interval + probe interval + spread, "
+                f"with n = {n}, probe interval {PROBE_INTERVAL} s, suspicion mult {SUSPICION_MULT}"
             ),
         )
 
