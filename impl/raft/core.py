@@ -333,7 +333,9 @@ class Raft:
         """Whether this is the leader and knows that there is no other, by the clock alone (thesis 6.4.1).
 
         True as long as a quorum has answered something that was sent within the leader lease timeout. A
-        leader that is handing over has no lease, since the followers are then told not to wait.
+        leader that is handing over has no lease, since the voters are then told not to wait. After a transfer
+        that it gave up the lease is as good as the network: TimeoutNow may still arrive. `read_index` is
+        always right.
         """
         if self.role is not Role.LEADER or self.transfer_target is not None:
             return False

@@ -8,7 +8,8 @@ Verifies, at every step
 - State Machine Safety: no two servers apply different entries at one index, or differ in state (5.4.3).
 - Monotonic Commit: a server's commit index never goes back while it runs.
 - Linearizable Read: the index given to a read is not before what was committed when it was asked for.
-- Leader Lease: while a lease is valid there is no leader of a later term (all clocks here run alike).
+- Leader Lease: while a lease is valid there is no leader of a later term (all clocks here run alike). Not for
+  a leader that has sent TimeoutNow in its term: that may arrive after it has given up the transfer.
 
 Does not verify
 ---------------
@@ -39,6 +40,7 @@ from impl.raft.messages import (
     Server,
     ServerId,
     Snapshot,
+    TimeoutNow,
     VoteReply,
 )
 from impl.raft.types import MILLISECOND_NS, Config, Effects, HardState, Restored, Role
@@ -224,12 +226,14 @@ class Simulation:
         self._cut: dict[tuple[ServerId, ServerId], bool] = {}
         self._proposals = 0
         self._requests = 0
+        self._transfers: dict[int, bool] = {}
+        """By term: whether its leader has told another to take over."""
         self.reads_confirmed = 0
         self.leaders: dict[int, ServerId] = {}
         """By term: who was elected."""
         self._entries: dict[tuple[int, int], tuple[int, bytes, int]] = {}
-        self.committed: dict[int, tuple[Entry, bytes]] = {}
-        """By index: what was applied, and the state after it."""
+        self.committed: dict[int, tuple[Entry, bytes, int]] = {}
+        """By index: what was applied, the state after it, and the term of the server that did so first."""
         configuration = Configuration(tuple(Server(name, f"10.0.0.{name}:8300") for name in self.servers))
         for number in range(servers + 1, servers + spares + 1):
             self.servers[str(number)] = SimulatedServer(str(number), Disk())
@@ -408,7 +412,8 @@ class Simulation:
         server.digest = blake2b(
             b"%b %d %d %b" % (server.digest, entry.index, entry.kind, entry.data), digest_size=16
         ).digest()
-        known, digest = self.committed.setdefault(entry.index, (entry, server.digest))
+        assert server.core is not None
+        known, digest, _ = self.committed.setdefault(entry.index, (entry, server.digest, server.core.term))
         if known != entry or digest != server.digest:
             raise PropertyViolated(
                 "State Machine Safety", f"{server.id} applies {entry}, where {known} was applied"
@@ -424,6 +429,8 @@ class Simulation:
     # ---- Network
 
     def _send(self, message: Message) -> None:
+        if isinstance(message, TimeoutNow):
+            self._transfers[message.term] = True
         if self._random.random() < self.faults.loss:
             return
         self._transmit(message)
@@ -570,10 +577,13 @@ class Simulation:
                     self._check_lease(other.core)
 
     def _check_completeness(self, core: Raft) -> None:
-        """The leader has all that was committed in earlier terms; by Log Matching the last of it tells."""
+        """The leader has all that was committed in earlier terms; by Log Matching the last of it tells.
+
+        What a leader of a later term has committed since, it need not have: it may have been asleep.
+        """
         for index in range(len(self.committed), 0, -1):
-            entry, _ = self.committed[index]
-            if entry.term < core.term:
+            entry, _, term = self.committed[index]
+            if term < core.term:
                 if core.last_index < index or core.term_at(index) != entry.term:
                     raise PropertyViolated(
                         "Leader Completeness",
@@ -604,6 +614,8 @@ class Simulation:
 
     def _check_lease(self, core: Raft) -> None:
         latest_term = max(self.leaders)
+        if self._transfers.get(core.term, False):
+            return
         if latest_term > core.term and core.lease_is_valid(self.now_ns):
             raise PropertyViolated(
                 "Leader Lease",
