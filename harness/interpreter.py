@@ -27,7 +27,7 @@ from typing import Any, Protocol
 from harness.generator import PENDING, Context, Generator, Operation, Source, Thread, lift, validate
 from harness.generator.core import EXHAUSTED
 from harness.history import NEMESIS, Op, OpType
-from harness.recorder import Recorder
+from harness.recorder import Recorder, Unrecordable
 from harness.systems import Indeterminate, Refused
 from harness.worlds import InjectionError
 
@@ -194,26 +194,23 @@ class Interpreter:
     def _begin(self, operation: Operation) -> None:
         process = operation.process
         assert process is not None
-        context = self._context
-        thread = context.thread(process)
-        context = self._context = context.busy(thread)
+        thread = self._context.thread(process)
         if operation.kind == "invoke":
-            if thread == NEMESIS:
-                kind: OpType = "info"
-                node = None
-            else:
-                kind = "invoke"
-                node = self._nodes[thread]  # type: ignore[index]  # a client's thread is an int
+            node = None if isinstance(thread, str) else self._nodes[thread]
+            kind: OpType = "info" if isinstance(thread, str) else "invoke"
+            # May raise, and then nothing has begun.
             event = self._recorder.record(
                 kind, process, operation.f, operation.key, operation.value, None, node
             )
-            self._generator = self._generator.update(context, event)
+            self._context = self._context.busy(thread)
             self._mail[thread].set_result(operation)
-        elif operation.kind == "sleep":
-            self._sleeps[thread] = self._loop.call_later(operation.value / 1e9, self._wake, thread)
-        else:
+            self._generator = self._generator.update(self._context, event)
+            return
+        self._context = self._context.busy(thread)
+        if operation.kind == "log":
             _log.info("%s", operation.value)
-            self._sleeps[thread] = self._loop.call_later(0, self._wake, thread)
+        seconds = operation.value / 1e9 if operation.kind == "sleep" else 0.0
+        self._sleeps[thread] = self._loop.call_later(seconds, self._wake, thread)
 
     def _wake(self, thread: Thread) -> None:
         """A sleeping thread is free again."""
@@ -278,8 +275,12 @@ class Interpreter:
                     kind, value, error = await self._perform(thread, operation)
                     if kind == "info":
                         self._discard(thread)
-                self._complete(thread, operation, kind, value, error)
-        except Exception as failure:  # a value that cannot be recorded, say: whoever awaits `run` gets it
+                try:
+                    self._complete(thread, operation, kind, value, error)
+                except Unrecordable as bug:
+                    self._on_bug(str(bug))
+                    self._complete(thread, operation, "info", operation.value, f"cannot be recorded: {bug}")
+        except Exception as failure:  # nothing may end a worker silently: whoever awaits `run` gets it
             self.fail(failure)
 
     async def _perform(self, thread: int, operation: Operation) -> tuple[OpType, Any, str | None]:

@@ -31,6 +31,10 @@ class Unwritable(Exception):
     """The history cannot be written: free some disk space, or choose another store."""
 
 
+class Unrecordable(Exception):
+    """A generator's, client's or nemesis's value is no JSON value: a bug there. Nothing was recorded."""
+
+
 class Recorder:
     """An open history.jsonl. Needs a running event loop, whose clock it uses."""
 
@@ -70,10 +74,14 @@ class Recorder:
         error: str | None,
         node: str | None,
     ) -> Op:
-        """Write an event that happens now."""
+        """Write an event that happens now. Raises Unrecordable."""
         op = Op(self.recorded, self.now(), kind, process, f, key, value, error, node)
+        try:
+            line = _encoder.encode(op)
+        except Exception as error:  # TypeError, OverflowError, UnicodeEncodeError: each says what it is
+            raise Unrecordable(f"{f}: {type(error).__name__}: {error}") from error
         buffer = self._buffer
-        buffer += _encoder.encode(op)
+        buffer += line
         buffer += b"\n"
         self.recorded += 1
         if process != NEMESIS:
