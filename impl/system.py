@@ -49,6 +49,11 @@ UNACKNOWLEDGED_MS_MAX = 5000
 goes on at ever longer intervals, and a stream that outlives a partition stays silent for as long again."""
 
 
+IDLE_S_MAX = 15
+"""After so many silent seconds the kernel asks whether the peer is still there (TCP_KEEPIDLE; Go's default).
+Otherwise whoever waits for an answer would wait for ever for a peer that lost power."""
+
+
 class DirectoryInUse(OSError):
     """Another process holds the directory: stop that agent, or give this one a directory of its own."""
 
@@ -271,6 +276,9 @@ class SystemListener:
 
 def _bound_silence(stream: socket.socket) -> None:
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, IDLE_S_MAX)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, IDLE_S_MAX)
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)
 
 

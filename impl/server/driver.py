@@ -7,8 +7,8 @@ Rules
 2. What has to be on disk first waits for the writer: one task that appends and syncs, in order, everything
    that has gathered while it was busy (group commit: one sync for all of it).
 3. A proposal is answered when it is applied here, or when leadership is lost: then nobody knows.
-4. Any failure of the disk, and any violated invariant, ends the driver: `failed` gets the exception, and
-   nothing more is acknowledged.
+4. Any failure of the disk, any violated invariant and any error not foreseen ends the driver: `failed` gets
+   the exception, and nothing more is acknowledged.
 
 Proposals wait while the writer is busy and are then proposed together. They could not be acknowledged
 sooner, and one AppendEntries for all of them costs as much as for one.
@@ -39,7 +39,7 @@ from impl.raft import (
     Role,
     Snapshot,
 )
-from impl.state import GarbledCommand, Result, StateMachine
+from impl.state import Result, StateMachine
 from impl.storage import Storage, StorageError
 
 log = logging.getLogger("agent.raft")
@@ -137,8 +137,8 @@ class Driver:
             self.core.receive(message, self._clock.monotonic_ns())
         except MisdirectedMessage as error:
             log.debug("%s", error)
-        except InvariantViolation as error:
-            self._fail(error)
+        except Exception as error:  # see `fail`
+            self.fail(error)
         self._kick()
 
     async def propose(self, command: bytes) -> Result:
@@ -168,6 +168,14 @@ class Driver:
             await future
         finally:
             self._reads.pop(number, None)
+
+    def leader_contact_age_ns(self) -> int | None:
+        """How long ago the leader was heard, 0 on the leader itself; None if this server never heard one."""
+        if self.core.role is Role.LEADER:
+            return 0
+        if not self.counts.leader_changes:
+            return None
+        return self._clock.monotonic_ns() - self.core.leader_contact_ns
 
     def is_leader(self) -> bool:
         """Whether this server leads and has heard a quorum lately: good for `default` reads."""
@@ -201,10 +209,10 @@ class Driver:
             return
         try:
             self._serve_core()
-        except (InvariantViolation, GarbledCommand) as error:
-            self._fail(error)
+            self._notice_changes()
+        except Exception as error:  # see `fail`
+            self.fail(error)
             return
-        self._notice_changes()
         self._set_timer()
 
     def _serve_core(self) -> None:
@@ -347,8 +355,8 @@ class Driver:
                     self.core.synced(max(w.effects.batch for w in batch), self._clock.monotonic_ns())
                 self._writing = False
                 self._kick()
-        except (StorageError, InvariantViolation) as error:
-            self._fail(error)
+        except Exception as error:  # see `fail`
+            self.fail(error)
 
     def _take_batch(self) -> list[_Write]:
         """All that waits, up to the first received snapshot, which replaces the log and so stands alone."""
@@ -397,7 +405,7 @@ class Driver:
             await self._storage.install(snapshot)
             self.core.compact(snapshot)
         except (StorageError, InvariantViolation) as error:
-            self._fail(error)
+            self.fail(error)
             return
         self.snapshot_index = max(self.snapshot_index, index)
         self.counts.snapshots += 1
@@ -405,8 +413,12 @@ class Driver:
 
     # --- The end
 
-    def _fail(self, error: BaseException) -> None:
-        """Stop for good. What waits stays unanswered: the agent is about to end."""
+    def fail(self, error: Exception) -> None:
+        """Stop for good. What waits stays unanswered: the agent is about to end.
+
+        Whatever was not foreseen comes here too: a core that was left in the middle of something, or a writer
+        that is gone without a word, is worse than no server.
+        """
         if not self.failed.done():
             log.error("stopped: %s", error)
             self.failed.set_exception(error)

@@ -1,13 +1,13 @@
 """What a server does besides answering: forming the cluster, keeping its members, and housekeeping.
 
 Bootstrapping (Consul: server_serf.go, maybeBootstrap): with `bootstrap_expect`, a server waits until it sees
-so many servers that expect the same, asks each whether it knows Raft peers, and if none does, begins a cluster
-of exactly these. They all come to the same configuration, so it does not matter who is first. If one has
-peers, there is a cluster already, whose leader will add us.
+so many servers that expect the same, asks each whether it knows Raft peers, and if none does, begins a
+cluster of exactly these. They all come to the same configuration, so it does not matter who is first. If one
+has peers, there is a cluster already, whose leader will add us.
 
 Membership (Consul: leader.go, reconcile): the leader makes a voter of every live server that gossip shows,
-and takes out those that left. One that failed stays, since it may come back and counts towards no quorum but its
-own. One change at a time, each committed before the next (Raft thesis 4.1).
+and takes out those that left. One that failed stays, since it may come back and counts towards no quorum
+but its own. One change at a time, each committed before the next (Raft thesis 4.1).
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class Duties:
         driver.observers.leadership.append(self._changed.set)
         driver.observers.configuration.append(self._changed.set)
         loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(duty())
-            for duty in (self._bootstrap, self._reconcile, self._reap_tombstones, self._take_snapshots)
-        ]
+        duties = (self._bootstrap, self._reconcile, self._reap_tombstones, self._take_snapshots)
+        self._tasks = [loop.create_task(duty()) for duty in duties]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
 
     def members_changed(self) -> None:
         self._changed.set()
@@ -76,6 +76,12 @@ class Duties:
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A duty that nobody does any more is worse than no server."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self._driver.fail(error)
 
     def _servers(self, status: str) -> list[ServerInfo]:
         found = [server_info(m, self._config.datacenter) for m in self._members() if m.status == status]
@@ -134,8 +140,10 @@ class Duties:
 
     async def _reconcile(self) -> None:
         while True:
-            pause_ns = RECONCILE_INTERVAL_NS
+            # Nobody tells when the new leader's first entry is committed: look again soon.
+            pause_ns = RECONCILE_INTERVAL_NS if self._driver.core.role is not Role.LEADER else RETRY_NS
             if self._leads():
+                pause_ns = RECONCILE_INTERVAL_NS
                 change = self._wanted_change()
                 if change is not None:
                     pause_ns = RETRY_NS
@@ -156,8 +164,9 @@ class Duties:
             known = configuration.get(server.id)
             if known is None or known.address != server.text:
                 return AddVoter(server.id, server.text)
+        alive = {server.id for server in self._servers("alive")}  # perhaps under another name
         for server in self._servers("left"):
-            if configuration.get(server.id) is not None and server.id != self._config.node_id:
+            if configuration.get(server.id) is not None and server.id not in alive:
                 return RemoveServer(server.id)
         return None
 

@@ -32,16 +32,15 @@ class Frames(asyncio.Protocol):
         self.peer = "?"
         self.received: Callable[[bytes], None] = _discard
         self.lost: Callable[[], None] = _do_nothing
-        self._opened_by_us = kind is not None
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
-        host, port = transport.get_extra_info("peername")[:2]
-        self.peer = f"{host}:{port}"
-        if self._opened_by_us:
-            assert self.kind is not None
+        peer = transport.get_extra_info("peername")
+        if peer:  # nothing if it has gone again already
+            self.peer = f"{peer[0]}:{peer[1]}"
+        if self.kind is not None:
             self._transport.write(bytes((self.kind,)))
 
     def opened(self, kind: int) -> None:

@@ -197,19 +197,20 @@ class _Exchange(asyncio.Protocol):
         self._reader = StreamReader()
         self._transport: asyncio.Transport | None = None
         self._deadline: Timer | None = None
-        self._source: Address = ("", 0)
+        self._source: Address = ("?", 0)
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Why there is no answer; "" if there is."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        host, port = transport.get_extra_info("peername")[:2]
-        self._source = (host, port)
+        peer = transport.get_extra_info("peername")
+        if peer:  # nothing if it has gone again already
+            self._source = (peer[0], peer[1])
         if self._effect is not None:
             self._transport.write(self._effect.request)
             return
         if not self._pool.exchange_began(self):
-            log.warning("refused a stream of %s:%d: %d are open already", host, port, EXCHANGES_MAX)
+            log.warning("refused a stream of %s:%d: %d are open already", *self._source, EXCHANGES_MAX)
             self.abort()
             return
         deadline_ns = self._pool.now_ns() + self._pool.gossip.config.stream_timeout_ns

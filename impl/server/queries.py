@@ -11,9 +11,8 @@ from collections.abc import Callable
 from typing import assert_never
 
 from impl.ports import Ports
-from impl.raft import Role
 from impl.server.driver import Driver
-from impl.server.requests import KVGet, KVKeys, KVTree, Query, QueryReply
+from impl.server.requests import KVGet, KVKeys, KVTree, Options, Query, QueryReply, Request
 from impl.state import Watch
 
 SECOND_NS = 1_000_000_000
@@ -25,6 +24,18 @@ JITTER_FRACTION = 16
 
 class NoLeader(Exception):
     """This server is not the leader, or not sure of it. Nothing has happened."""
+
+
+def wait_ns_max(request: Request) -> int:
+    """How long the answer may be held back, jitter and all; 0 for anything but a blocking query."""
+    if not isinstance(request, (KVGet, KVTree, KVKeys)) or request.options.min_index == 0:
+        return 0
+    wait_ns = _wait_ns(request.options)
+    return wait_ns + wait_ns // JITTER_FRACTION
+
+
+def _wait_ns(options: Options) -> int:
+    return min(options.wait_ns or DEFAULT_WAIT_NS, WAIT_MAX_NS)
 
 
 class Queries:
@@ -43,7 +54,7 @@ class Queries:
 
     async def _answer_when_changed(self, query: Query) -> QueryReply:
         options = query.options
-        wait_ns = min(options.wait_ns or DEFAULT_WAIT_NS, WAIT_MAX_NS)
+        wait_ns = _wait_ns(options)
         wait_ns += self._ports.random.randrange(wait_ns // JITTER_FRACTION + 1)
         changed = asyncio.Event()
         watch = self._watch(query, changed.set)
@@ -83,12 +94,9 @@ class Queries:
                 assert_never(query)
 
     def _look(self, query: Query) -> QueryReply:
-        core = self._driver.core
         kv = self._driver.machine.kv
-        last_contact_ms = 0
-        if core.role is not Role.LEADER and core.leader is not None:
-            last_contact_ms = (self._ports.clock.monotonic_ns() - core.leader_contact_ns) // 1_000_000
-        known_leader = core.leader is not None
+        last_contact_ms = (self._driver.leader_contact_age_ns() or 0) // 1_000_000
+        known_leader = self._driver.core.leader is not None
         match query:
             case KVGet():
                 index, pair = kv.get(query.key)

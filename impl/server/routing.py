@@ -5,8 +5,8 @@ there is none. A client agent asks one server, and another if that fails.
 
 Rules (Consul: agent/consul/rpc.go, canRetry)
 ---------------------------------------------
-1. Within the hold timeout: "no leader" is always tried again, for nothing has happened; so is what could not
-   be sent; a lost connection only for queries.
+1. Within the hold timeout (and the time that a blocking query waits): "no leader" is always tried again, for
+   nothing has happened; so is what could not be sent; a lost connection only for queries.
 2. A write whose answer was lost is never sent again: nobody knows whether it happened, and the text says so.
 3. A request that a server has passed on is answered or refused, not passed on again.
 4. An error that has crossed an RPC is prefixed "rpc error making call: ", once per crossing.
@@ -23,7 +23,7 @@ from impl.config import AgentConfig
 from impl.ports import Address, Ports
 from impl.raft import NotLeader, ProposalRefused
 from impl.server.driver import Driver, LeadershipLost
-from impl.server.queries import NoLeader, Queries
+from impl.server.queries import NoLeader, Queries, wait_ns_max
 from impl.server.requests import (
     Done,
     Failure,
@@ -46,6 +46,9 @@ from impl.server.servers import ServerList
 NO_LEADER = "No cluster leader"
 NO_SERVERS = "No known Consul servers"
 NO_PATH = "No path to datacenter"
+CALL_TIMEOUT_NS = 60_000_000_000
+"""For the answer of another agent, on top of what a blocking query may wait (Consul: RPCClientTimeout)."""
+
 RETRY_FRACTION = 16
 """Of the hold timeout: the longest pause between two tries (Consul: structs.JitterFraction)."""
 
@@ -107,14 +110,14 @@ class Router:
 
     async def peers_of(self, address: Address) -> tuple[str, ...]:
         """The Raft peers that a server knows. Raises Unreachable or ConnectionLost."""
-        reply = await self._clients.call(address, StatusPeers(), True)
+        reply = await self._clients.call(address, StatusPeers(), True, CALL_TIMEOUT_NS)
         return reply.texts if isinstance(reply, Texts) else ()
 
     async def _hold(self, request: Request) -> Reply:
         """Try until it is answered or the hold timeout is over."""
         clock = self._ports.clock
         hold_ns = self._config.rpc_hold_timeout_ns
-        deadline_ns = clock.monotonic_ns() + hold_ns
+        deadline_ns = clock.monotonic_ns() + hold_ns + wait_ns_max(request)
         while True:
             try:
                 if self._driver is not None:
@@ -135,10 +138,9 @@ class Router:
         try:
             match request:
                 case KVGet() | KVTree() | KVKeys():
+                    # Without ever having heard a leader, nobody knows how old this server's state is.
                     stale = request.options.consistency == "stale"
-                    if stale and (core.leader is not None or core.commit_index > 0):
-                        return await self._queries.answer(request)
-                    if core.leader == core.id:
+                    if core.leader == core.id or (stale and self._driver.leader_contact_age_ns() is not None):
                         return await self._queries.answer(request)
                 case KVApply():
                     if core.leader == core.id:
@@ -177,7 +179,9 @@ class Router:
     async def _call(self, address: Address, request: Request, forwarded: bool) -> Reply:
         """One try at another server."""
         try:
-            reply = await self._clients.call(address, request, forwarded)
+            reply = await self._clients.call(
+                address, request, forwarded, CALL_TIMEOUT_NS + wait_ns_max(request)
+            )
         except Unreachable as error:
             raise _TryAgain(f"rpc error getting client: failed to get conn: {error}") from error
         except ConnectionLost as error:

@@ -2,7 +2,8 @@
 
 The caller is told how a call failed, since that decides whether it may try again:
 - `Unreachable`: there was no connection. The request was not sent.
-- `ConnectionLost`: it was sent, and the connection broke before an answer came. It may have been done.
+- `ConnectionLost`: it was sent, and the connection broke, or time ran out, before an answer came. It may have
+  been done.
 An answer that is a `Failure` is an answer.
 """
 
@@ -15,7 +16,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from impl.ports import Address, Ports
-from impl.server.frames import RPC, Frames
+from impl.server.frames import FRAME_BYTES_MAX, RPC, Frames
 from impl.server.requests import Failure, Reply, Request
 
 CONNECT_TIMEOUT_NS = 1_000_000_000
@@ -31,7 +32,7 @@ class Unreachable(Exception):
 
 
 class ConnectionLost(Exception):
-    """The connection broke after the request was sent: it may or may not have been done."""
+    """No answer to a request that was sent: it may or may not have been done."""
 
 
 class Call(msgspec.Struct, array_like=True, frozen=True):
@@ -84,7 +85,11 @@ class Servant:
         except Exception as error:  # a bug must not be taken for silence
             log.exception("answering %s", type(call.request).__name__)
             reply = Failure(f"internal error: {type(error).__name__}: {error}")
-        self._frames.send(_encode(Answer(call.id, reply)))
+        answer = _encode(Answer(call.id, reply))
+        if len(answer) > FRAME_BYTES_MAX:
+            why = f"the answer has {len(answer)} bytes, at most {FRAME_BYTES_MAX} can be sent: ask for less"
+            answer = _encode(Answer(call.id, Failure(why)))
+        self._frames.send(answer)
 
     def _lost(self) -> None:
         # Nobody waits for these any more. What was proposed may be committed yet, as the caller must assume.
@@ -99,12 +104,12 @@ class Clients:
         self._ports = ports
         self._clients: dict[Address, _Client] = {}
 
-    async def call(self, address: Address, request: Request, forwarded: bool) -> Reply:
+    async def call(self, address: Address, request: Request, forwarded: bool, timeout_ns: int) -> Reply:
         """Ask the server at `address`. Raises Unreachable or ConnectionLost."""
         client = self._clients.get(address)
         if client is None:
             client = self._clients[address] = _Client(self._ports, address)
-        return await client.call(request, forwarded)
+        return await client.call(request, forwarded, timeout_ns)
 
     def close(self) -> None:
         for client in self._clients.values():
@@ -123,15 +128,20 @@ class _Client:
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._next_id = 0
 
-    async def call(self, request: Request, forwarded: bool) -> Reply:
+    async def call(self, request: Request, forwarded: bool, timeout_ns: int) -> Reply:
         frames = self._frames or await self._open()
+        if not frames.is_open:  # closed since it was opened, before we had our turn
+            raise Unreachable(f"{self._address[0]}:{self._address[1]}: closed")
         self._next_id += 1
         call_id = self._next_id
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[call_id] = future
         frames.send(_encode(Call(call_id, forwarded, request)))
         try:
-            return await future
+            async with asyncio.timeout(timeout_ns / 1e9):
+                return await future
+        except TimeoutError:
+            raise ConnectionLost("i/o deadline reached") from None
         finally:
             self._waiting.pop(call_id, None)
 
