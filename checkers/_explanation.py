@@ -141,6 +141,14 @@ class Explanation:
         f_a, f_b = self._witness(f_a) if f_a >= 0 else f_a, self._witness(f_b)
         old = self._observed(s_a)
         new_writer = self._root(f_b)
+        # The writes themselves make the plainest sentence, where they prove it.
+        if columns.finish[new_writer] < columns.start[s_a]:
+            f_b = new_writer
+        if f_a >= 0 and columns.finish[f_a] < columns.start[new_writer]:
+            s_b = new_writer
+        for old_writer in self._writer_of(s_a):
+            if columns.finish[old_writer] < columns.start[s_b]:
+                f_a = old_writer
         observers = np.isin(columns.observed[self.mine], self._block(new_writer))
         kind = "Stale read"
         note = ""

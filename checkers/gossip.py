@@ -70,8 +70,9 @@ class Gossip:
         for observer in nodes:
             for begin, end, target in _unreachable(known, nodes, observer):
                 self._completeness(samples, begin, end, observer, target, findings)
+        findings.evidence.sort(key=lambda one: one.operations)
         heal = last_heal_ns(history)
-        converged, doubts = self._convergence(samples, heal, nodes, findings)
+        converged, doubts = self._convergence(samples, heal, nodes)
         validities: list[Validity] = ["valid"]
         if findings.evidence:
             validities.append("invalid")
@@ -167,7 +168,7 @@ class Gossip:
                 )
 
     def _convergence(
-        self, samples: list[_Sample], heal: int | None, nodes: tuple[str, ...], findings: _Findings
+        self, samples: list[_Sample], heal: int | None, nodes: tuple[str, ...]
     ) -> tuple[float | None, list[str]]:
         """Seconds from the last heal until all agents saw all alive for good; and what stays in doubt."""
         if heal is None:
@@ -231,18 +232,18 @@ def _undisturbed(known: list[Condition], nodes: tuple[str, ...]) -> Iterator[tup
     for condition, following in zip(known, [*known[1:], None], strict=True):
         for component in _clean(condition, nodes):
             open_since.setdefault(component, condition.begin_ns)
-        after = _clean(following, nodes) if following is not None else set()
+        after = _clean(following, nodes) if following is not None else []
         for component in list(open_since):
             if component not in after:
                 yield open_since.pop(component), condition.end_ns, component
 
 
-def _clean(condition: Condition, nodes: tuple[str, ...]) -> set[frozenset[str]]:
-    return {
+def _clean(condition: Condition, nodes: tuple[str, ...]) -> list[frozenset[str]]:
+    return [
         component
         for component in condition.components(nodes)
         if not any(sender in component and receiver in component for sender, receiver in condition.cut)
-    }
+    ]
 
 
 def _unreachable(
@@ -254,14 +255,14 @@ def _unreachable(
     for condition, following in zip(known, [*known[1:], None], strict=True):
         for target in _cut_off(condition, nodes, observer):
             open_since.setdefault(target, condition.begin_ns)
-        after = _cut_off(following, nodes, observer) if following is not None else set()
+        after = _cut_off(following, nodes, observer) if following is not None else []
         for target in list(open_since):
             if target not in after:
                 yield open_since.pop(target), condition.end_ns, target
 
 
-def _cut_off(condition: Condition, nodes: tuple[str, ...], observer: str) -> set[str]:
+def _cut_off(condition: Condition, nodes: tuple[str, ...], observer: str) -> list[str]:
     for component in condition.components(nodes):
         if observer in component:
-            return set(nodes) - component
-    return set()  # it does not run itself
+            return [node for node in nodes if node not in component]
+    return []  # it does not run itself

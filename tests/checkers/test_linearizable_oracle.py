@@ -42,7 +42,7 @@ def history_from(choices: Choices, *, unique: bool, cas: bool, keys: int = 1) ->
             known = values[key]
             f = ("read", "write", "cas")[what % (3 if cas else 2)]
             new = len(events) if unique else what // 3 % 3
-            old = (known or [0])[how % max(len(known), 1)] if how % 5 else None
+            old = (known or [99])[how % max(len(known), 1)] if how % 5 else None
             value = {"read": None, "write": new, "cas": [old, new]}[f]
             if f != "read":
                 known.append(new)
