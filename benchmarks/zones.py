@@ -10,8 +10,8 @@ compiling them if it is empty (`NUMBA_CACHE_DIR=$(mktemp -d)` makes it so).
 The histories are those of a register under N clients: think time and latency both exponential with a mean of
 1 ms, so that N/2 operations are open at once; a linearization point uniform in the operation's interval; half
 reads; unique values. With crash rate p an operation crashes: its client waits 5 ms and goes on as a new
-process; of crashed writes, half are never applied, 40 % in time, 10 % late. In a bad history one read, halfway, gets
-the newest value that was certainly overwritten before the read began.
+process; of crashed writes, half are never applied, 40 % in time, 10 % late. In a bad history one read,
+halfway, gets the newest value that was certainly overwritten before the read began.
 """
 
 from __future__ import annotations
