@@ -24,13 +24,20 @@ HTTP_PORT = 8500
 
 # What every agent of a test cluster runs with: gossip that is faster than Consul's on a LAN, so that a run of
 # half a minute sees deaths confirmed and healed; raft_multiplier 1, as Consul recommends for production.
-PROBE_INTERVAL = 0.4
-PROBE_TIMEOUT = 0.2
+PROBE_INTERVAL = 0.3
+PROBE_TIMEOUT = 0.15
 GOSSIP_INTERVAL = 0.1
-SUSPICION_MULT = 3
-SUSPICION_MAX_TIMEOUT_MULT = 6
+SUSPICION_MULT = 4
+PUSH_PULL_INTERVAL = 5.0
 RECONNECT_INTERVAL = 5.0
-STREAM_TIMEOUT = 10.0
+STREAM_TIMEOUT = 3.0
+
+# What cannot be configured, as in memberlist (config.go).
+SUSPICION_MAX_TIMEOUT_MULT = 6
+AWARENESS_MAX = 8
+
+SLACK = 1.0
+"""For an agent that gets no processor for a while, and for the time between two looks."""
 
 _STATUS = {1: "alive", 2: "left", 3: "left", 4: "failed"}
 """Serf's member status (serf.go): alive, leaving, left, failed."""
@@ -84,7 +91,9 @@ class Proconsul:
                 "probe_timeout": f"{PROBE_TIMEOUT}s",
                 "gossip_interval": f"{GOSSIP_INTERVAL}s",
                 "suspicion_mult": SUSPICION_MULT,
+                "push_pull_interval": f"{PUSH_PULL_INTERVAL}s",
                 "reconnect_interval": f"{RECONNECT_INTERVAL}s",
+                "tcp_timeout": f"{STREAM_TIMEOUT}s",
             },
         }
 
@@ -160,27 +169,27 @@ class Proconsul:
             await client.close()
 
     def membership_bounds(self, options: Options) -> MembershipBounds:
-        """SWIM's and Lifeguard's worst cases, for datagrams that are not lost.
+        """The protocol's worst cases, for datagrams that are not lost.
 
-        Detection: a prober meets each member once in at most 2n-1 probe intervals (round robin over a list
-        that is shuffled at each wrap; SWIM section 4.3), learns of the failure one interval later, and waits
-        at most the suspicion timeout without confirmations (memberlist suspicion.go).
-        Convergence: the smaller side of a cut tries one of those it has lost every reconnect interval, with
-        certainty (serf.go, reconnect: with probability failed/alive), and an attempt that the cut caught
-        half-way must time out first; then the news spreads by gossip.
+        Detection: each live member probes every other within 2(n-1)-1 probe intervals (round robin over a
+        list that is shuffled at each wrap: SWIM, section 4.3), a failed probe takes at most as many intervals
+        as the awareness score allows (Lifeguard), and nobody may confirm the suspicion (memberlist,
+        suspicion.go).
+        Convergence: an exchange that the cut caught must time out; the smaller side of a cut then tries one
+        of those it lost every reconnect interval, with certainty (serf.go, reconnect); over that each side
+        learns that it is thought dead, suspects, is refuted, and whoever missed it hears at a push/pull.
         """
         n = len(options.nodes)
         suspicion = SUSPICION_MULT * max(1.0, math.log10(n)) * PROBE_INTERVAL * SUSPICION_MAX_TIMEOUT_MULT
-        spread = 4 * math.ceil(math.log10(n + 1)) * GOSSIP_INTERVAL
-        detect = (2 * n - 1) * PROBE_INTERVAL + PROBE_INTERVAL + suspicion + spread
-        converge = STREAM_TIMEOUT + RECONNECT_INTERVAL + PROBE_INTERVAL + spread
+        probing = (2 * (n - 1) - 1 + AWARENESS_MAX) * PROBE_INTERVAL
         return MembershipBounds(
-            detect=detect,
-            converge=converge,
+            detect=probing + suspicion + SLACK,
+            converge=STREAM_TIMEOUT + RECONNECT_INTERVAL + suspicion + PUSH_PULL_INTERVAL + SLACK,
             formula=(
-                f"detect = 2n probe intervals + {SUSPICION_MAX_TIMEOUT_MULT} times the suspicion timeout + "
-                f"spread, converge = stream timeout + reconnect interval + probe interval + spread, "
-                f"with n = {n}, probe interval {PROBE_INTERVAL} s, suspicion mult {SUSPICION_MULT}"
+                f"detect = probing {probing:g} s + longest suspicion {suspicion:g} s + {SLACK:g} s, "
+                f"converge = stream timeout {STREAM_TIMEOUT:g} s + reconnect interval "
+                f"{RECONNECT_INTERVAL:g} s + longest suspicion + push/pull interval "
+                f"{PUSH_PULL_INTERVAL:g} s + {SLACK:g} s"
             ),
         )
 

@@ -1,0 +1,5 @@
+"""proconsul with one known bug each, as programs that take the place of the agent.
+
+`--agent="python -m tests.mutants.NAME"` runs one. Each is an override of one method, so that it is plain what
+is broken, and that nothing else is.
+"""

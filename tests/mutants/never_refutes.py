@@ -1,0 +1,22 @@
+"""An agent that never contradicts the news of its own death: live members are given up for ever."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from impl.__main__ import main
+
+from impl.gossip import Gossip
+from impl.server.agent import Agent
+
+
+class NeverRefutes(Gossip):
+    """Breaks refutation (SWIM section 4.2)."""
+
+    def _refute(self, accused_incarnation: int) -> None:
+        """Say nothing."""
+
+
+if __name__ == "__main__":
+    sys.exit(main(agent=partial(Agent, gossip=NeverRefutes)))
