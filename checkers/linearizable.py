@@ -148,6 +148,10 @@ class _Keys:
 
         name = self.history.keys[key]
         step = None if table is None else table.step
+        if not self.searched:
+            began = time.monotonic()
+            _search.load()
+            self.deadline += time.monotonic() - began
         now = time.monotonic()
         deadline = now + (self.deadline - now) / left
         memory_bytes_max = self.checker.memory_limit
