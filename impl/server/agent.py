@@ -14,7 +14,7 @@ import msgspec
 
 from impl.config import AgentConfig
 from impl.gossip import Gossip, Member
-from impl.ports import Address, Listener, Ports
+from impl.ports import Address, Listener, Ports, Timer
 from impl.raft import Config as RaftConfig
 from impl.raft import ProposalRefused, Raft, RemoveServer, Role, decode_message
 from impl.server.driver import Driver
@@ -35,6 +35,9 @@ FIRST_RETRY_NS = SECOND_NS // 5
 
 REMOVAL_TIMEOUT_NS = 5 * SECOND_NS
 """How long a server that leaves waits to be taken out of the cluster (Consul: raftRemoveGracePeriod)."""
+
+FIRST_BYTE_TIMEOUT_NS = 5 * SECOND_NS
+"""Whoever connects to the server port says what for within this (Consul: rpc.go, HandshakeTimeout)."""
 
 log = logging.getLogger("agent")
 
@@ -320,9 +323,14 @@ class Agent:
 
     # --- The server port
 
+    def connection_made(self, connection: Frames) -> Timer:
+        """Somebody has connected, and has until the timer fires to say what for."""
+        self._connections[connection] = None
+        clock = self._ports.clock
+        return clock.call_at(clock.monotonic_ns() + FIRST_BYTE_TIMEOUT_NS, connection.abort)
+
     def connection_opened(self, connection: Frames, kind: int) -> None:
         """Another agent has said what its connection is for."""
-        self._connections[connection] = None
         if kind == RAFT:
             connection.received = lambda frame: self._raft_message(connection, frame)
         elif kind == RPC:
@@ -349,12 +357,21 @@ class _ServerConnection(Frames):
     def __init__(self, agent: Agent) -> None:
         super().__init__()
         self._agent = agent
+        self._deadline: Timer | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._deadline = self._agent.connection_made(self)
 
     def opened(self, kind: int) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
         self._agent.connection_opened(self, kind)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._deadline is not None:
+            self._deadline.cancel()
         self._agent.connection_closed(self)
 
 
