@@ -210,7 +210,8 @@ def _clean(options: argparse.Namespace) -> int:
         if seen[test] > options.keep:
             shutil.rmtree(directory)
             _say(f"deleted {directory}")
-    for link in [*options.store.glob("latest"), *options.store.glob("*/latest")]:
+    for folder in [options.store, *options.store.iterdir()]:
+        link = folder / "latest"
         if link.is_symlink() and not link.exists():
             link.unlink()
     return 0

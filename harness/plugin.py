@@ -235,7 +235,7 @@ def promise(request: pytest.FixtureRequest) -> Promise:
     test = _test_of(record)
     words = test.system.promise(workload, test.options)
     if words is None:
-        pytest.skip(f"{test.system.name} promises nothing of {workload} with --reads={record.reads}")
+        pytest.skip(f"skipped: {test.system.name} promises nothing of {workload} with --reads={record.reads}")
     record.promise = words
     return Promise(config, record, test)
 
@@ -359,13 +359,17 @@ def _explain(record: TestRecord, directory: Path, results: Results) -> str:
     return "\n".join(lines)
 
 
-@pytest.hookimpl
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     outcomes = config.stash.get(_OUTCOMES, [])
-    if not outcomes:
+    skipped = {
+        report.nodeid.split("[")[-1].rstrip("]"): report.longrepr[2]
+        for report in terminalreporter.stats.get("skipped", [])
+        if "::test_promise[" in report.nodeid
+    }
+    if not outcomes and not skipped:
         return
     terminalreporter.section("splitbrain")
-    width = max(len(name) for name, _, _ in outcomes)
+    width = max(len(name) for name in [*skipped, *(name for name, _, _ in outcomes)])
     for name, directory, results in outcomes:
         colour = {"valid": "green", "unknown": "yellow"}.get(results.outcome, "red")
         terminalreporter.write(f"{name:<{width}}  ")
@@ -373,6 +377,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write(
             f"  {results.operations:>7,} ops in {results.seconds:5.1f} s  {directory / 'report.html'}\n"
         )
-    for report in terminalreporter.stats.get("skipped", []):
-        if "promise[" in report.nodeid and isinstance(report.longrepr, tuple):
-            terminalreporter.write_line(f"{report.nodeid.split('[')[-1][:-1]:<{width}}  {report.longrepr[2]}")
+    for name, reason in skipped.items():
+        terminalreporter.write(f"{name:<{width}}  {reason.removeprefix('Skipped: ')}\n", yellow=True)

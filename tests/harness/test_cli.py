@@ -1,0 +1,108 @@
+"""The `splitbrain` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import cli, store
+from harness.cli import BROKEN_INPUT, USAGE_ERROR
+from harness.history import Op, encode
+from harness.store import EXIT_CODES
+
+GOOD = [
+    Op(0, 0, "invoke", 0, "write", value=1),
+    Op(1, 10, "ok", 0, "write", value=1),
+    Op(2, 20, "invoke", 0, "read"),
+    Op(3, 30, "ok", 0, "read", value=1),
+]
+STALE = [*GOOD[:3], Op(3, 30, "ok", 0, "read", value=None)]
+
+
+def history(path: Path, ops: list[Op]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(map(encode, ops)))
+    return path
+
+
+def test_one_verdict_a_line_and_the_weightiest_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, stale = history(tmp_path / "good.jsonl", GOOD), history(tmp_path / "stale.jsonl", STALE)
+    assert cli.main(["check", str(good)]) == EXIT_CODES["valid"]
+    assert cli.main(["check", str(good), str(stale)]) == EXIT_CODES["invalid"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        [str(good), "valid"],
+        [str(good), "valid"],
+        [str(stale), "invalid"],
+    ]
+
+
+def test_a_jepsen_history_is_read_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "history.edn"
+    path.write_text(
+        "{:type :invoke, :f :write, :value 1, :process 0, :time 0}\n"
+        "{:type :ok, :f :write, :value 1, :process 0, :time 1}\n"
+        "{:type :invoke, :f :read, :value nil, :process 1, :time 2}\n"
+        "{:type :ok, :f :read, :value nil, :process 1, :time 3}\n"
+    )
+    assert cli.main(["check", "--model=cas-register", str(path)]) == EXIT_CODES["invalid"]
+
+
+def test_broken_input_names_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = history(tmp_path / "broken.jsonl", GOOD)
+    path.write_bytes(path.read_bytes().replace(b'"type":"ok"', b'"type":"so-so"', 1))
+    assert cli.main(["check", str(path)]) == BROKEN_INPUT
+    assert f"{path}:2: " in capsys.readouterr().err
+
+
+def test_broken_input_does_not_keep_the_others_from_being_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "history.jsonl").write_text("nonsense\nnonsense\n")
+    history(tmp_path / "b" / "history.jsonl", GOOD)
+    assert cli.main(["check", str(tmp_path)]) == BROKEN_INPUT
+    assert f"{tmp_path / 'b'}: valid" in capsys.readouterr().out
+
+
+def test_a_folder_without_runs_is_broken_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", str(tmp_path)]) == BROKEN_INPUT
+    assert "no history.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["check"], ["sweep"], ["check", "--failed-cas=maybe", "x"], ["check", "/nonexistent"]],
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code: int | str | None = cli.main(arguments)
+    except SystemExit as exit_:
+        code = exit_.code
+    assert code == USAGE_ERROR
+    assert capsys.readouterr().err.startswith(("usage: splitbrain", "splitbrain"))
+
+
+def test_an_unknown_model_lists_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--model=queue", str(history(tmp_path / "h.jsonl", GOOD))]) == USAGE_ERROR
+    assert "no model 'queue'; there are register, cas-register" in capsys.readouterr().err
+
+
+def test_clean_keeps_the_newest_of_each_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("set-kill", "register-kill"):
+        for day in (1, 2, 3):
+            directory = tmp_path / name / f"2026010{day}T000000"
+            directory.mkdir(parents=True)
+            (directory / "test.json").write_text("{}")
+    (tmp_path / "set-kill" / "latest").symlink_to("20260103T000000")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert cli.main(["clean", "--keep=1", str(tmp_path)]) == 0
+    assert [path.name for path in store.runs(tmp_path)] == ["20260103T000000"] * 2
+    assert cli.main(["clean", str(tmp_path)]) == 0
+    assert store.runs(tmp_path) == []
+    assert not (tmp_path / "set-kill" / "latest").is_symlink()
+    assert (tmp_path / "notes.txt").exists()
+    assert capsys.readouterr().out.count("deleted") == 6
