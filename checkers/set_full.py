@@ -8,9 +8,9 @@ Verifies
     - with `linearizable`, no read is *stale*: none that began after an element was known misses it.
     Without `linearizable`, stale elements are counted and timed, but allowed.
 Does not verify
-    order or removals; whether a final read is fresh (if the system does not promise that, a node that lags can
-    make an element look lost). Elements that no read looked for after they were acknowledged make the verdict
-    unknown, as does a history without a single acknowledged add or read.
+    order or removals; whether a final read is fresh (if the system does not promise that, a node that lags
+    can make an element look lost). Elements that no read looked for after they were acknowledged make the
+    verdict unknown, as does a history without a single acknowledged add or read.
 Algorithm and source
     Jepsen's `checker/set-full`: a timeline for each element. Here an element whose presence and absence were
     read at the same time is stale, not lost; and duplicates are reported.
