@@ -115,7 +115,7 @@ def _content(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     data: dict[str, Any] = {"seconds": seconds}
     shown: dict[str, Any] = {
         "seconds": seconds, "marks": [], "functions": [], "latencies": [], "operations": 0, "ended": {},
-        "pictures": [], "has": {}, "events": 0,
+        "pictures": [], "has": dict.fromkeys(("faults", "operations", "membership"), False), "events": 0,
     }  # fmt: skip
     if history is not None:
         shown |= _history_content(run, data)
@@ -134,8 +134,7 @@ def _content(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
             }
         )
     shown["pictures"] = pictures
-    started = run.test.started if run.test is not None else None
-    found = [logs.read(path, node, len(run.logs), started, seconds) for node, path in run.logs]
+    found = [logs.read(path, node, len(run.logs), run.began, seconds) for node, path in run.logs]
     shown["logs"] = found
     shown["levels"] = logs.LEVELS
     data["logs"] = [

@@ -97,6 +97,7 @@ class _Charts:
         plot = self._figure(
             "faults", 26 * len(lanes) + 34, y_range=(-0.5, len(lanes) - 0.5), label="", shade=False
         )
+        drawn = []
         for lane, number in enumerate(reversed(lanes)):
             source = self.damage[number]
             rows = len(source.data["left"])
@@ -113,7 +114,8 @@ class _Charts:
             words.glyph.tags = ["text"]
             source.data["shown"] = [""] * rows
             source.name = "fault-words"
-            self._hover(plot, [bars], "<b>@what</b><br>@when")
+            drawn.append(bars)
+        self._hover(plot, drawn, "<b>@what</b><br>@when")
         plot.yaxis.ticker = list(range(len(lanes)))
         plot.yaxis.major_label_overrides = {
             lane: self.marks[number].name for lane, number in enumerate(reversed(lanes))
@@ -220,6 +222,7 @@ class _Charts:
         rows = FactorRange(factors=factors[::-1], range_padding=0.02, group_padding=0.7)
         height = max(120, len(factors) * (14 if single else 17) + (0 if single else 8 * len(nodes))) + 44
         plot = self._figure("membership", height, y_range=rows, label="")
+        drawn = []
         for status in series.STATUSES:
             chosen = [band for band in bands if _known(band.status) == status]
             source = ColumnDataSource(
@@ -237,7 +240,8 @@ class _Charts:
                 hatch_alpha=0.2, hatch_weight=1, hatch_color="black",
             )  # fmt: skip
             bars.glyph.tags = [status]
-            self._hover(plot, [bars], "<b>@what</b><br>@when")
+            drawn.append(bars)
+        self._hover(plot, drawn, "<b>@what</b><br>@when")
         plot.ygrid.visible = False
         if not single:
             axis = plot.yaxis[0]

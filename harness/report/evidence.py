@@ -29,6 +29,7 @@ _MARKS = {
     "Read from the future": "too early",
     "Read from nowhere": "never written",
     "Read of a failed write": "never happened",
+    "no order": "fits in no order",
 }
 
 
@@ -89,7 +90,8 @@ def picture(history: History, evidence: Evidence) -> Picture | None:
         (int(columns.invoke[i]), int(columns.complete[i]) if columns.complete[i] >= 0 else horizon)
         for i in shown
     ]
-    labels = [_label(history, place, evidence) for place in shown]
+    culprit = _culprit(evidence, all_places)
+    labels = [_label(history, place, evidence, place == culprit) for place in shown]
     widths = [len(label) * _CHARACTER + 2 * _PAD for label in labels]
     x, breaks = _positions(history, spans, widths)
     by_node = sorted(shown, key=lambda place: _node_and_process(history, place))
@@ -102,7 +104,7 @@ def picture(history: History, evidence: Evidence) -> Picture | None:
             width=x[end] - x[begin],
             label=label,
             outcome=("", "ok", "fail", "info", "info")[int(columns.outcome[place])],
-            culprit=_is_culprit(history, place, evidence),
+            culprit=place == culprit,
             title=_title(history, place),
         )
         for place, (begin, end), label in zip(shown, spans, labels, strict=True)
@@ -173,7 +175,7 @@ def _row_label(history: History, place: int) -> str:
     return f"{op.node} · process {op.process}" if op.node else f"process {op.process}"
 
 
-def _label(history: History, place: int, evidence: Evidence) -> str:
+def _label(history: History, place: int, evidence: Evidence, culprit: bool) -> str:
     columns = history.operations
     complete = int(columns.complete[place])
     outcome = int(columns.outcome[place])
@@ -181,16 +183,20 @@ def _label(history: History, place: int, evidence: Evidence) -> str:
     label = operation_text(invoke, history.ops[complete] if complete >= 0 else None, outcome)
     if invoke.key is not None and evidence.key is None:
         label = f"{label} · key {value_text(invoke.key, 20)}"
-    if _is_culprit(history, place, evidence):
+    if culprit:
         mark = _MARKS.get(str(evidence.details.get("kind")))
         return f"{label} ({mark})" if mark else label
     return label if outcome == OK else f"{label} ({'failed' if outcome == 2 else 'unknown'})"
 
 
-def _is_culprit(history: History, place: int, evidence: Evidence) -> bool:
-    """Whether the checker points at this one: its event is `culprit` of the evidence's details."""
-    columns = history.operations
-    return evidence.details.get("culprit") in (int(columns.invoke[place]), int(columns.complete[place]))
+def _culprit(evidence: Evidence, named: list[int]) -> int | None:
+    """The operation that the summary is about: the one whose words come first in it, if the checker gives the
+    operations in words, in order of invocation."""
+    words = evidence.details.get("operations")
+    if not isinstance(words, list) or len(words) != len(named):
+        return None
+    found = [(evidence.summary.find(str(said)), place) for said, place in zip(words, named, strict=True)]
+    return min(((at, place) for at, place in found if at >= 0), default=(0, None))[1]
 
 
 def _title(history: History, place: int) -> str:

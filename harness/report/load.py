@@ -7,6 +7,7 @@ piece is there or None, and `Run.warnings` says what is not and why. Only the fo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from harness.history import BrokenHistory, History
 from harness.store import Results, TestRecord
 
 _Record = TypeVar("_Record")
+_SETUP_MAX = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,25 @@ class Run:
     logs: tuple[tuple[str, Path], ...]
     """Each node that has a log, and where it is; in the order of the nodes."""
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def began(self) -> datetime | None:
+        """When the history's time 0 was, for the logs to be laid beside it.
+
+        The history is written while it happens: its last event came when the file was last changed. A copy
+        without its times falls back on when the run was started, which is before the system was up.
+        """
+        try:
+            started = datetime.fromisoformat(self.test.started if self.test is not None else "")
+            written = (self.directory / "history.jsonl").stat().st_mtime
+        except (OSError, ValueError):
+            return None
+        if started.tzinfo is None or self.history is None or not len(self.history):
+            return None
+        began = datetime.fromtimestamp(written, started.tzinfo) - timedelta(
+            microseconds=int(self.history.time[-1]) // 1000
+        )
+        return began if timedelta(seconds=-1) <= began - started <= _SETUP_MAX else started
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -60,8 +60,8 @@ class Log:
     """Why the file could not be read."""
 
 
-def read(path: Path, node: str, logs: int, started: str | None, seconds: float) -> Log:
-    """The log of one of `logs` nodes, of a run that began at `started` (ISO 8601) and took `seconds`."""
+def read(path: Path, node: str, logs: int, began: datetime | None, seconds: float) -> Log:
+    """The log of one of `logs` nodes, of a run that took `seconds` since it `began` (an aware time)."""
     relative = f"nodes/{node}/log"
     keep = min(NODE_BYTES_MAX, BUDGET_BYTES // max(logs, 1))
     try:
@@ -78,7 +78,7 @@ def read(path: Path, node: str, logs: int, started: str | None, seconds: float) 
     lines = before + after
     return Log(
         node, relative, size, lines, [_level(line) for line in lines],
-        _times(lines, started, seconds), omitted, len(before),
+        _times(lines, began, seconds), omitted, len(before),
     )  # fmt: skip
 
 
@@ -111,17 +111,12 @@ def _level(line: str) -> int:
     return LEVELS.index(_MEANT.get(word, word))
 
 
-def _times(lines: list[str], started: str | None, seconds: float) -> list[float | None]:
-    """Seconds since the run began. A time without a zone is taken for the zone of `started` or for UTC,
+def _times(lines: list[str], began: datetime | None, seconds: float) -> list[float | None]:
+    """Seconds since the run began. A time without a zone is taken for the zone of `began` or for UTC,
     whichever puts it into the run."""
-    if started is None:
+    if began is None:
         return [None] * len(lines)
-    try:
-        zero = datetime.fromisoformat(started)
-    except ValueError:
-        return [None] * len(lines)
-    zones = [zero.tzinfo or UTC, UTC]
-    return [_time(line, zero.astimezone(zones[0]), zones, seconds) for line in lines]
+    return [_time(line, began, [began.tzinfo or UTC, UTC], seconds) for line in lines]
 
 
 def _time(line: str, zero: datetime, zones: list[tzinfo], seconds: float) -> float | None:

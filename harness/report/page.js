@@ -196,7 +196,7 @@
       const {left, right, text} = source.data;
       const shown = [...text].map((words, i) => {
         const room = (Math.min(right[i], span.end) - left[i]) / pixel - 8;
-        return words.length * 6.6 <= room ? words : room > 40 ? `${words.slice(0, Math.floor(room / 6.6) - 1)}…` : "";
+        return words.length * 6.6 <= room ? words : room > 24 ? `${words.slice(0, Math.floor(room / 6.6) - 1)}…` : "";
       });
       source.data = {...source.data, shown};
     }
@@ -260,7 +260,7 @@
     const script = document.createElement("script");
     script.textContent = await unpack("bokeh");
     document.head.append(script);
-    Bokeh.set_log_level("warn");
+    Bokeh.logger.set_level("warn");
     const doc = Bokeh.require("document/document").Document.from_json(data.charts);
     const {ViewManager} = Bokeh.require("core/view_manager");
     ({ndarray} = Bokeh.require("core/util/ndarray"));

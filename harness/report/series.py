@@ -58,8 +58,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Completions per second, in bins that end at `edges[1:]`; and quantiles of the latency (seconds) of the ok ones,
-    NaN where there were none."""
+    """Completions per second in the bins between `edges`; and quantiles of the latency (seconds) of the ok
+    ones, NaN where there were none."""
 
     edges: Floats
     ok: Floats

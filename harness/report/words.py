@@ -22,8 +22,15 @@ _HEADLINES: Mapping[Outcome, tuple[str, Tone]] = {
     "injection failed": ("A fault could not be injected", "doubt"),
     "setup failed": ("The run could not start", "doubt"),
 }
-_BROKEN_PROMISES = {"linearizable": "Not linearizable"}
-"""What an invalid verdict of a checker is called, where there is a better name than the general one."""
+_BROKEN_PROMISES = {
+    "linearizable": "Not linearizable",
+    "set-full": "Elements of the set are wrong",
+    "set-full lost": "Acknowledged writes were lost",
+    "set-full stale": "Stale reads",
+    "gossip": "Membership is wrong",
+}
+"""What an invalid verdict of a checker is called, and with the kind of its first evidence, where there is a
+better name than the general one."""
 
 _OUTCOMES = ("", "ok", "fail", "info", "open")
 _NOT_JUDGED = "The run ended before it was judged. What was recorded until then is shown below."
@@ -35,8 +42,14 @@ def headline(results: Results | None) -> tuple[str, Tone, str]:
         return "Unfinished", "doubt", _NOT_JUDGED
     words, tone = _HEADLINES[results.outcome]
     if results.outcome == "invalid":
-        broken = [verdict.checker for verdict in results.verdicts if verdict.valid == "invalid"]
-        words = next((_BROKEN_PROMISES[name] for name in broken if name in _BROKEN_PROMISES), words)
+        broken = [one for one in results.verdicts if one.valid == "invalid" and one.outcome == "safety"]
+        kinds = [str(one.evidence[0].details.get("kind")) if one.evidence else "" for one in broken]
+        names = [
+            name
+            for one, kind in zip(broken, kinds, strict=True)
+            for name in (f"{one.checker} {kind}", one.checker)
+        ]
+        words = next((_BROKEN_PROMISES[name] for name in names if name in _BROKEN_PROMISES), words)
     return words, tone, results.summary
 
 

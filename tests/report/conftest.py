@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from harness.verdict import Evidence, Verdict
 
 STARTED = datetime.fromisoformat("2026-11-24T10:00:00.000+01:00")
 SECOND = 1_000_000_000
+SETUP_SECONDS = 3
 _CONCURRENCY = 10
 _MARKS = [
     MarkRecord(name="partition", start=["start-partition"], stop=["stop-partition"], colour="#8172b3"),
@@ -67,6 +69,9 @@ class SyntheticRun:
             (directory / "verdicts.json").write_bytes(msgspec.json.encode(self.results))
         with (directory / "history.jsonl").open("wb") as file:
             file.writelines(map(encode, ops))
+        if ops:
+            written = STARTED.timestamp() + SETUP_SECONDS + ops[-1].time / SECOND
+            os.utime(directory / "history.jsonl", (written, written))
         for node, text in self.logs.items():
             (directory / "nodes" / node).mkdir(parents=True, exist_ok=True)
             (directory / "nodes" / node / "log").write_text(text, encoding="utf-8")
@@ -84,7 +89,6 @@ class SyntheticRun:
             for evidence in verdict.evidence:
                 if evidence.details.get("kind") == "Stale read":
                     evidence.operations = sorted(tagged.values())
-                    evidence.details["culprit"] = tagged["stale"]
         return ops
 
     def add(self, at: float, kind: str, process: int | str, f: str, **more: Any) -> None:
@@ -178,7 +182,7 @@ class SyntheticRun:
     def _log(self, node: str) -> str:
         lines = []
         for tick in range(240):
-            moment = STARTED + timedelta(seconds=tick / 4)
+            moment = STARTED + timedelta(seconds=SETUP_SECONDS + tick / 4)
             level = self.random.choices(["DEBUG", "INFO", "WARN", "ERROR"], [6, 4, 1, 0.3])[0]
             said = {"DEBUG": "agent.raft: appended entries: index=%d", "INFO": "agent: synced node info %d",
                     "WARN": "agent.raft: heartbeat timeout reached, starting election %d",
@@ -192,7 +196,14 @@ class SyntheticRun:
             "before that began, process 9003 on n4 wrote 7 (12.300 s to 12.308 s); and 6 is the older value: "
             "process 9000 on n1 wrote 6 (9.100 s to 9.104 s), which was over before that.",
             key="k9",
-            details={"kind": "Stale read"},
+            details={
+                "kind": "Stale read",
+                "operations": [
+                    "process 9000 on n1 wrote 6 (9.100 s to 9.104 s)",
+                    "process 9003 on n4 wrote 7 (12.300 s to 12.308 s)",
+                    "process 9001 on n2 read 6 (12.345 s to 12.351 s)",
+                ],
+            },
         )
         verdicts = [
             Verdict(
