@@ -93,16 +93,17 @@ def test_of(record: TestRecord) -> Test:
         agent=record.agent,
         extra=record.extra,
     )
+    system, chosen = registry.system(record.system), workload(record.workload)
     return Test(
         name=record.name,
-        system=registry.system(record.system),
+        system=system,
         options=options,
-        workload=workload(record.workload),
+        workload=chosen,
         nemesis=nemesis.package(
             record.nemesis,
             capabilities=registry.world(record.world).capabilities,
             nodes=len(record.nodes),
-            time_limit=record.time_limit,
+            timing=nemesis.Timing(record.time_limit, chosen.fault_seconds(system, options)),
             seed=record.seed,
         ),
         concurrency=record.concurrency,

@@ -67,6 +67,10 @@ class Workload(Protocol):
         """The clients' operations; the run paces it (`rate`) and ends it (`time_limit`)."""
         ...
 
+    def fault_seconds(self, system: System, options: Options) -> float:
+        """How long each fault should last at least, for its effects to be seen. 0: whatever suits."""
+        ...
+
     def final_generator(self, test: Test) -> Source:
         """What clients do once everything is healed and the system has recovered (final reads), or None."""
         ...
@@ -250,9 +254,7 @@ class _Run:
         self.observer.phase("setup")
         cluster: Cluster | None = None
         try:
-            nodes = self.directory / "nodes"
-            nodes.mkdir()
-            cluster = await self.world.open(self.test.nodes, nodes)
+            cluster = await self.world.open(self.test.nodes, self._nodes_directory())
             await self._start_system(cluster)
             await self._operate(cluster, recorder)
         except (SetupError, InjectionError) as error:  # after the set-up, the interpreter has the latter
@@ -262,6 +264,14 @@ class _Run:
             if cluster is not None:
                 self._judge_exits(cluster)
                 await cluster.close()
+
+    def _nodes_directory(self) -> Path:
+        directory = self.directory / "nodes"
+        try:
+            directory.mkdir()
+        except OSError as error:
+            raise Unwritable(f"{directory}: {error.strerror}") from error
+        return directory
 
     async def _start_system(self, cluster: Cluster) -> None:
         system, options = self.test.system, self.test.options
@@ -293,11 +303,7 @@ class _Run:
             if clients is not None and not self._given_up():
                 await self._recover(interpreter, recorder, clients)
             if not self._given_up():
-                self.observer.phase("final")
-                final = gen.clients(test.workload.final_generator(test))
-                await self._phase(
-                    interpreter, final, deadline=recorder.now() + gen.nanoseconds(FINAL_TIMEOUT)
-                )
+                await self._finish(interpreter, recorder)
         finally:
             await interpreter.close()
 
@@ -347,6 +353,16 @@ class _Run:
                 f"no operation succeeded on {', '.join(sorted(silent))} in the {seconds:.1f} s after "
                 f"the last heal; {test.system.name} promises {bound:g} s",
             )
+
+    async def _finish(self, interpreter: Interpreter, recorder: Recorder) -> None:
+        """The final operations, at the test's rate: what retries must not flood a node that is down."""
+        test = self.test
+        self.observer.phase("final")
+        final = gen.clients(
+            gen.keyed("final", gen.stagger(1 / test.rate, test.workload.final_generator(test)))
+        )
+        deadline = recorder.now() + gen.nanoseconds(FINAL_TIMEOUT)
+        await self._phase(interpreter, final, deadline=deadline)
 
     async def _phase(
         self,

@@ -16,7 +16,7 @@ from impl.gossip import Config as GossipConfig
 SECOND_NS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AgentConfig:
     """Everything that one agent is told. Field names follow Consul's configuration keys."""
 
@@ -50,5 +50,7 @@ class AgentConfig:
     gossip_lan: GossipConfig = LAN
     leave_on_terminate: bool = False
     """What SIGTERM does: leave the cluster, or just stop. Consul: servers stop, clients leave."""
+    leave_on_interrupt: bool = False
+    """The same of SIGINT."""
     log_level: str = "info"
     dev: bool = False

@@ -78,7 +78,7 @@ class Disk(Protocol):
         ...
 
     async def replace(self, name: str, data: bytes) -> None:
-        """Atomically make `data` the file's content; durable when this returns. Old or new, never a mixture."""
+        """Make `data` the file's content: old or new, never a mixture. Durable when this returns."""
         ...
 
 

@@ -238,7 +238,10 @@ class SystemNetwork:
 
     async def listen(self, factory: Callable[[], asyncio.Protocol], address: Address) -> SystemListener:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(factory, *address, family=socket.AF_INET, backlog=LISTEN_BACKLOG)
+        with _naming_address(address):
+            server = await loop.create_server(
+                factory, *address, family=socket.AF_INET, backlog=LISTEN_BACKLOG
+            )
         _bound_silence(server.sockets[0])  # accepted streams inherit it
         return SystemListener(server)
 
@@ -252,7 +255,8 @@ class SystemNetwork:
         self, factory: Callable[[], asyncio.DatagramProtocol], address: Address
     ) -> asyncio.DatagramTransport:
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(factory, address, family=socket.AF_INET)
+        with _naming_address(address):
+            transport, _ = await loop.create_datagram_endpoint(factory, address, family=socket.AF_INET)
         transport.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_RECEIVE_BUFFER_BYTES
         )
@@ -272,6 +276,15 @@ class SystemListener:
 
     def close(self) -> None:
         self._server.close()
+
+
+@contextlib.contextmanager
+def _naming_address(address: Address) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, f"cannot listen on {address[0]}:{address[1]}: {why}") from error
 
 
 def _bound_silence(stream: socket.socket) -> None:

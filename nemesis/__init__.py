@@ -25,9 +25,10 @@ from typing import Any
 from harness import generator as gen
 from harness.generator import Operation
 from harness.run import Environment, Nemesis, Package
+from nemesis.schedule import Timing as Timing
 
-Factory = Callable[[int, float, Random], Package]
-"""Makes a package for so many nodes and seconds of main phase, with a stream of randomness of its own."""
+Factory = Callable[[int, Timing, Random], Package]
+"""Makes a package for so many nodes and so much time, with a stream of randomness of its own."""
 
 
 class NemesisError(Exception):
@@ -43,7 +44,7 @@ def registry() -> Mapping[str, Factory]:
     return {"partition": partition, "pause": pause, "kill": kill}
 
 
-def package(names: str, *, capabilities: frozenset[str], nodes: int, time_limit: float, seed: int) -> Package:
+def package(names: str, *, capabilities: frozenset[str], nodes: int, timing: Timing, seed: int) -> Package:
     """The package of a comma-separated list of names, of `none`, or of `all` that the world can do.
 
     Raises NemesisError for a name that is not known, or whose faults the world cannot do.
@@ -63,7 +64,7 @@ def package(names: str, *, capabilities: frozenset[str], nodes: int, time_limit:
     skipped: dict[str, str] = {}
     for name, factory in known.items():
         if name in wanted or everything:
-            made = factory(nodes, time_limit, Random(f"{seed}/nemesis/{name}"))
+            made = factory(nodes, timing, Random(f"{seed}/nemesis/{name}"))
             lacking = made.capabilities - capabilities
             if lacking:
                 skipped[name] = f"the world cannot {', '.join(sorted(lacking))}"

@@ -10,7 +10,7 @@ from harness.generator import Operation
 from harness.run import Environment, Mark, Package
 from nemesis import NemesisError, grudges, targets
 from nemesis.grudges import Grudge
-from nemesis.schedule import faults
+from nemesis.schedule import Timing, faults
 
 TARGETS: Mapping[str, str] = {
     "leader": "the leader alone, the rest together",
@@ -69,8 +69,8 @@ async def _grudge(environment: Environment, target: str) -> tuple[Grudge, dict[s
     return grudges.complete_grudge(sides), note
 
 
-def partition(nodes: int, time_limit: float, random: Random) -> Package:
-    """Cuts of every kind that so many nodes allow, over `time_limit` seconds."""
+def partition(nodes: int, timing: Timing, random: Random) -> Package:
+    """Cuts of every kind that so many nodes allow, over the time limit."""
     if nodes < 2:
         raise NemesisError("a partition needs at least 2 nodes")
     possible = [target for target in TARGETS if nodes >= _LEAST_NODES.get(target, 2)]
@@ -78,7 +78,7 @@ def partition(nodes: int, time_limit: float, random: Random) -> Package:
         name="partition",
         capabilities=frozenset({"cut"}),
         nemesis=Partition(),
-        generator=faults("partition", possible, time_limit, random),
+        generator=faults("partition", possible, timing, random),
         final_generator=Operation("stop-partition"),
         marks=(Mark("partition", frozenset({"start-partition"}), frozenset({"stop-partition"}), "#d62728"),),
     )

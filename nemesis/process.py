@@ -10,7 +10,7 @@ from harness.generator import Operation
 from harness.run import Environment, Mark, Package
 from harness.worlds import InjectionError, SetupError
 from nemesis import targets
-from nemesis.schedule import faults
+from nemesis.schedule import Timing, faults
 
 
 class Kill:
@@ -58,25 +58,25 @@ class Pause:
         return {"nodes": nodes}
 
 
-def kill(nodes: int, time_limit: float, random: Random) -> Package:
-    """Kills of every kind, over `time_limit` seconds; all start again at the end of each."""
+def kill(nodes: int, timing: Timing, random: Random) -> Package:
+    """Kills of every kind, over the time limit; all start again at the end of each."""
     return Package(
         name="kill",
         capabilities=frozenset({"kill"}),
         nemesis=Kill(),
-        generator=faults("kill", _targets(nodes), time_limit, random),
+        generator=faults("kill", _targets(nodes), timing, random),
         final_generator=Operation("stop-kill"),
         marks=(Mark("kill", frozenset({"start-kill"}), frozenset({"stop-kill"}), "#7f4fbf"),),
     )
 
 
-def pause(nodes: int, time_limit: float, random: Random) -> Package:
-    """Pauses of every kind, over `time_limit` seconds."""
+def pause(nodes: int, timing: Timing, random: Random) -> Package:
+    """Pauses of every kind, over the time limit."""
     return Package(
         name="pause",
         capabilities=frozenset({"pause"}),
         nemesis=Pause(),
-        generator=faults("pause", _targets(nodes), time_limit, random),
+        generator=faults("pause", _targets(nodes), timing, random),
         final_generator=Operation("stop-pause"),
         marks=(Mark("pause", frozenset({"start-pause"}), frozenset({"stop-pause"}), "#e69f00"),),
     )

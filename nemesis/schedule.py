@@ -1,13 +1,14 @@
 """When faults come and go: drawn in advance, so that a seed decides it whatever the clients do.
 
 After a short lead-in, faults and quiet take turns, each some 5 to 10 seconds long; a run too short for two
-such turns has two shorter ones. The leader is always among the targets, and no target comes twice before all
-have come once.
+such turns has two shorter ones, and a workload may want its faults to last longer. The leader is always among
+the targets, and no target comes twice before all have come once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 from harness.generator import Operation, nanoseconds
@@ -16,17 +17,31 @@ LEADER = "leader"
 
 _LEAD_IN = 2.0
 _PERIOD = 15.0
+_LATEST_START, _LATEST_STOP = 0.15, 0.97
+"""Of a turn: so that there is quiet, however short, between two faults."""
 
 
-def faults(name: str, targets: Sequence[str], time_limit: float, random: Random) -> list[Operation]:
-    """`start-<name>` (value: the target) and `stop-<name>` operations in turn, over `time_limit` seconds."""
-    lead_in = min(_LEAD_IN, time_limit / 10)
-    count = max(2, int((time_limit - lead_in) / _PERIOD))
-    period = (time_limit - lead_in) / count
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What a schedule has to fit into."""
+
+    time_limit: float
+    """Seconds of the main phase."""
+    fault_seconds: float = 0.0
+    """How long each fault should last at least, if the time limit allows two such turns."""
+
+
+def faults(name: str, targets: Sequence[str], timing: Timing, random: Random) -> list[Operation]:
+    """`start-<name>` (value: the target) and `stop-<name>` operations in turn, over the time limit."""
+    lead_in = min(_LEAD_IN, timing.time_limit / 10)
+    least_period = max(_PERIOD, timing.fault_seconds / (_LATEST_STOP - _LATEST_START))
+    count = max(2, int((timing.time_limit - lead_in) / least_period))
+    period = (timing.time_limit - lead_in) / count
     schedule: list[Operation] = []
     for turn, target in enumerate(_draw(targets, count, random)):
-        start = lead_in + turn * period + random.uniform(0.0, 0.15) * period
-        stop = start + random.uniform(0.4, 0.6) * period
+        start = lead_in + (turn + random.uniform(0.0, _LATEST_START)) * period
+        stop = start + max(random.uniform(0.4, 0.6) * period, timing.fault_seconds)
+        stop = min(stop, lead_in + (turn + _LATEST_STOP) * period)
         schedule.append(Operation(f"start-{name}", target, time=nanoseconds(start)))
         schedule.append(Operation(f"stop-{name}", time=nanoseconds(stop)))
     return schedule

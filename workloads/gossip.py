@@ -17,7 +17,7 @@ from harness import generator as gen
 from harness.generator import Operation, Source
 from harness.interpreter import Client
 from harness.run import Checker, Test
-from harness.systems import MembershipBounds
+from harness.systems import MembershipBounds, Options, System
 from harness.worlds import Cluster, SetupError
 
 
@@ -30,6 +30,11 @@ class Gossip:
 
     def generator(self, test: Test) -> Source:
         return gen.repeat(Operation("members"))
+
+    def fault_seconds(self, system: System, options: Options) -> float:
+        # The detection bound, and a second in which it is looked at.
+        bounds = system.membership_bounds(options)
+        return 0.0 if bounds is None else bounds.detect + 1.0
 
     def final_generator(self, test: Test) -> Source:
         return None

@@ -20,7 +20,7 @@ from harness.generator import PENDING, Context, Generator, Operation, Source, St
 from harness.history import Op
 from harness.interpreter import Client
 from harness.run import Checker, Test
-from harness.systems import KV, Refused
+from harness.systems import KV, Options, Refused, System
 from harness.worlds import Cluster
 
 KEYS_AT_A_TIME = 3
@@ -38,6 +38,9 @@ class Register:
 
     def generator(self, test: Test) -> Source:
         return Operations(tuple(_Slot(f"r{number}") for number in range(KEYS_AT_A_TIME)), KEYS_AT_A_TIME)
+
+    def fault_seconds(self, system: System, options: Options) -> float:
+        return 0.0
 
     def final_generator(self, test: Test) -> Source:
         return None

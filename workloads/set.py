@@ -19,7 +19,7 @@ from harness import generator as gen
 from harness.generator import Operation, Source
 from harness.interpreter import Client
 from harness.run import Checker, Test
-from harness.systems import KV
+from harness.systems import KV, Options, System
 from harness.worlds import Cluster
 
 PREFIX = "set/"
@@ -35,6 +35,9 @@ class Set:
 
     def generator(self, test: Test) -> Source:
         return _adds_and_reads()
+
+    def fault_seconds(self, system: System, options: Options) -> float:
+        return 0.0
 
     def final_generator(self, test: Test) -> Source:
         return gen.each_thread(gen.until_ok(gen.repeat(Operation("read"))))

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -83,6 +84,7 @@ class Agent:
         self._connections: dict[Frames, None] = {}
         self._stopped = asyncio.Event()
         self._leaving = False
+        self._leave: asyncio.Task[None] | None = None
 
     # --- Life
 
@@ -221,6 +223,15 @@ class Agent:
             failures = "; ".join(f"{a[0]}:{a[1]}: {e}" for a, e in zip(parsed, errors, strict=True))
             raise RequestFailed(f"{len(errors)} errors occurred: {failures}")
         return joined
+
+    def begin_leaving(self) -> None:
+        """`leave`, without waiting for it."""
+        if self._leave is None:
+            self._leave = asyncio.get_running_loop().create_task(self.leave())
+
+    def wall_time(self) -> str:
+        """The present, in ISO 8601, for people."""
+        return datetime.fromtimestamp(self._ports.clock.wall_ns() / 1e9, UTC).isoformat()
 
     def force_leave(self, name: str, prune: bool) -> None:
         """Turn a failed member into one that left. Unknown names are no error, as in Consul."""

@@ -15,7 +15,7 @@ from harness import generator as gen
 from harness.generator import Operation, Source
 from harness.history import History, Op
 from harness.run import Checker, Client, Result, Test, run
-from harness.systems import KV, Options
+from harness.systems import KV, Options, System
 from harness.systems.memory import Memory as MemorySystem
 from harness.worlds import CAPABILITIES, Cluster
 from harness.worlds.memory import Memory as MemoryWorld
@@ -67,6 +67,9 @@ class Registers:
 
     def generator(self, test: Test) -> Source:
         return self.source()
+
+    def fault_seconds(self, system: System, options: Options) -> float:
+        return 0.0
 
     def final_generator(self, test: Test) -> Source:
         return self.final()
@@ -143,7 +146,11 @@ class Bench:
     def damage(self, names: str, **changes: Source) -> None:
         """Have faults, on schedule or by another `generator`."""
         package = nemesis.package(
-            names, capabilities=frozenset(CAPABILITIES), nodes=5, time_limit=self.test.time_limit, seed=1
+            names,
+            capabilities=frozenset(CAPABILITIES),
+            nodes=5,
+            timing=nemesis.Timing(self.test.time_limit),
+            seed=1,
         )
         self.change(nemesis=replace(package, **changes))  # type: ignore[arg-type]
 

@@ -28,7 +28,7 @@ NODES = ("n1", "n2", "n3", "n4", "n5")
 
 
 def package(names: str, capabilities: frozenset[str] = ALL, nodes: int = 5) -> Package:
-    return nemesis.package(names, capabilities=capabilities, nodes=nodes, time_limit=15.0, seed=1)
+    return nemesis.package(names, capabilities=capabilities, nodes=nodes, timing=nemesis.Timing(15.0), seed=1)
 
 
 class Watched(MemoryCluster):

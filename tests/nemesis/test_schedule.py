@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.generator import Operation
-from nemesis.schedule import LEADER, faults
+from nemesis.schedule import LEADER, Timing, faults
 
 TARGETS = ("leader", "one", "minority", "majority", "all")
 SECOND = 1_000_000_000
 
 
 def drawn(time_limit: float, seed: int) -> list[Operation]:
-    return faults("kill", TARGETS, time_limit, Random(seed))
+    return faults("kill", TARGETS, Timing(time_limit), Random(seed))
 
 
 def time_of(operation: Operation) -> int:
@@ -55,3 +55,12 @@ def test_every_target_comes_once_before_any_comes_again(seed: int) -> None:
 
 def test_a_seed_decides_the_schedule() -> None:
     assert drawn(60.0, 7) == drawn(60.0, 7) != drawn(60.0, 8)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_workload_can_have_longer_faults_and_there_is_still_quiet_between_them(seed: int) -> None:
+    schedule = faults("kill", TARGETS, Timing(36.0, fault_seconds=13.7), Random(seed))
+    times = [time_of(operation) / SECOND for operation in schedule]
+    assert len(times) == 4
+    assert all(stop - start >= 13.7 for start, stop in zip(times[::2], times[1::2], strict=True))
+    assert times[2] - times[1] > 0.3

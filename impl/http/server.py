@@ -1,0 +1,71 @@
+"""uvicorn's HTTP protocol on the agent's own listener, without uvicorn's server.
+
+The protocol class speaks HTTP/1.1 on whatever transport it is given; what its server adds (signals, workers,
+sockets, the Date header) belongs to the agent or is not needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from impl.http.application import Application, HttpAgent
+from impl.ports import Listener, Ports
+
+KEEP_ALIVE_SECONDS = 90
+"""An idle connection is closed after this (Go's default for clients, so that they close first, is 90 s)."""
+
+CLOSE_SECONDS = 1.0
+"""How long requests in progress have when the server closes."""
+
+
+class HttpServer:
+    """A listening API."""
+
+    def __init__(self, listener: Listener, state: ServerState) -> None:
+        self._listener = listener
+        self._state = state
+
+    @property
+    def port(self) -> int:
+        return self._listener.address[1]
+
+    async def close(self) -> None:
+        """Take no more connections, let requests in progress end for a moment, and end the rest."""
+        self._listener.close()
+        for protocol in list(self._state.connections):
+            cast(Any, protocol).shutdown()
+        if self._state.tasks:
+            await asyncio.wait(list(self._state.tasks), timeout=CLOSE_SECONDS)
+        for task in list(self._state.tasks):
+            task.cancel()
+        for protocol in list(self._state.connections):
+            cast(Any, protocol).transport.abort()
+
+
+async def serve(agent: HttpAgent, ports: Ports) -> HttpServer:
+    """Listen where the configuration says. Raises OSError if the port is taken."""
+    config = Config(
+        cast(Any, Application(agent)),
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+
+    def protocol() -> asyncio.Protocol:
+        return HttpToolsProtocol(config, state, {}, loop)
+
+    address = (agent.config.client_addr, agent.config.http_port)
+    return HttpServer(await ports.network.listen(protocol, address), state)

@@ -1,0 +1,34 @@
+"""What is promised is kept, and found kept, under every fault: on proconsul, and on etcd, which is not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize("nemesis", ["kill", "pause", "partition,kill"])
+def test_proconsul_keeps_its_promises_under(nemesis: str, suite: Callable[..., Any]) -> None:
+    run = suite(f"--nemesis={nemesis}", "--workload=register,set", "--time-limit=10")
+    assert run.exit_code == 0, run.output
+
+
+@pytest.mark.parametrize("nemesis", ["kill", "pause"])
+def test_the_gossip_of_proconsul_finds_the_dead_and_only_the_dead_under(
+    nemesis: str, suite: Callable[..., Any]
+) -> None:
+    run = suite(f"--nemesis={nemesis}", "--workload=gossip")
+    assert run.exit_code == 0, run.output
+
+
+def test_client_agents_forward_to_servers_under_partition(suite: Callable[..., Any]) -> None:
+    run = suite("--nemesis=partition", "--workload=register", "--nodes=5", "--servers=3", "--time-limit=10")
+    assert run.exit_code == 0, run.output
+
+
+@pytest.mark.usefixtures("etcd")
+@pytest.mark.parametrize("nemesis", ["partition", "kill", "pause"])
+def test_etcd_keeps_its_promises_under(nemesis: str, suite: Callable[..., Any]) -> None:
+    run = suite("--system=etcd", f"--nemesis={nemesis}", "--workload=register,set", "--time-limit=10")
+    assert run.exit_code == 0, run.output
