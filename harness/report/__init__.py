@@ -10,7 +10,7 @@ Rules
    script as text, never as markup.
 4. Whatever is missing, damaged or too long to show is said in words in its place; the page never fails.
 
-Parts: `load` (what is in the folder), `words`, `evidence` (small pictures), `series` and `charts` (Bokeh),
+Parts: `folder` (what is there), `words`, `evidence` (small pictures), `series` and `charts` (Bokeh),
 `logs`; page.html, page.css and page.js. `python -m harness.report.screenshot` makes a picture of a page.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.report import words
-from harness.report.load import Run, load
+from harness.report.folder import Run, load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["write"]
 
 _HERE = Path(__file__).parent
-_DETAIL_CHARACTERS = 400
 
 
 def write(directory: Path) -> Path:
@@ -71,7 +70,7 @@ def page(run: Run) -> str:
         "duration": words.duration_text,
         "size": words.size_text,
         "moment": words.moment_text,
-        "detail": lambda value: words.value_text(value, _DETAIL_CHARACTERS),
+        "figures": words.figures,
         "count": lambda number: f"{number:,}",
     }
     data, shown = _content(run)

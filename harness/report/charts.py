@@ -95,7 +95,7 @@ class _Charts:
         """One lane per kind of fault; the words are hidden by the browser where they do not fit."""
         lanes = [number for number, source in enumerate(self.damage) if len(source.data["left"])]
         plot = self._figure(
-            "faults", 26 * len(lanes) + 34, y_range=(-0.5, len(lanes) - 0.5), label="", shade=False
+            "faults", 24 * len(lanes) + 54, y_range=(-0.5, len(lanes) - 0.5), label="", shade=False
         )
         drawn = []
         for lane, number in enumerate(reversed(lanes)):
@@ -193,11 +193,11 @@ class _Charts:
             "x", "y", marker="inverted_triangle", size=11, source=self._empty("timeline-flag", "x", "y")
         )  # fmt: skip
         flags.glyph.tags = ["offence"]
-        words = plot.text(
-            "left", "middle", "text", source=self._empty("timeline-words", "left", "middle", "text"),
+        plot.text(
+            "left", "middle", "text", text_color="ink",
+            source=self._empty("timeline-words", "left", "middle", "text", "ink"),
             x_offset=4, text_baseline="middle", text_font_size="11px",
         )  # fmt: skip
-        words.glyph.tags = ["on-bar"]
         self._hover(plot, [*bars, flags], _TIP)
         first: dict[str, int] = {}
         for row, node in enumerate(operations.rows):

@@ -148,7 +148,8 @@
     const [pixel] = pixels("timeline");
     const columns = ["left", "right", "top", "bottom"];
     const out = WORDS.map(() => table(...columns)), offences = table(...columns), flags = table("x", "y");
-    const words = {left: [], middle: [], text: []};
+    const words = {left: [], middle: [], text: [], ink: []};
+    const inks = [...WORDS, "offence"].map((word) => colour(`on-${word}`));
     const pending = new Array(rows.length * 3);
     const put = (into, i, left, right, count) => {
       into.left.push(left);
@@ -161,6 +162,7 @@
         words.left.push(Math.max(left, span.start));
         words.middle.push(row[i]);
         words.text.push(text[i]);
+        words.ink.push(inks[offending.has(i) ? 3 : kind(i)]);
       }
     };
     for (let i = 0; i < start.length; i++) {

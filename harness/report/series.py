@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 ROWS_MAX = 120
 """More clients than this share a row per node in the timeline."""
 BINS_MAX = 240
+BIN_OPERATIONS_MIN = 20
+"""On average: rates of fewer are noise."""
 OBSERVERS_MAX = 12
 """In a cluster larger than this, membership is one row per node: the worst that anybody saw of it."""
 STATUSES = ("alive", "suspect", "failed", "left", "unknown")
@@ -166,7 +168,7 @@ def faults(history: History, marks: Sequence[MarkRecord], nodes: Sequence[str]) 
 def rates(history: History) -> Rates:
     columns = history.operations
     total = max(seconds(history), 1e-6)
-    width = _nice(total / BINS_MAX)
+    width = _nice(total / min(max(len(columns) / BIN_OPERATIONS_MIN, 10), BINS_MAX))
     count = max(1, round(total / width))
     edges = np.append(np.arange(count, dtype=np.float64) * width, total)  # the last one takes what is left
     done = columns.complete >= 0

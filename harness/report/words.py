@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ _BROKEN_PROMISES = {
 """What an invalid verdict of a checker is called, and with the kind of its first evidence, where there is a
 better name than the general one."""
 
+FIGURES_MAX = 40
 _OUTCOMES = ("", "ok", "fail", "info", "open")
 _NOT_JUDGED = "The run ended before it was judged. What was recorded until then is shown below."
 
@@ -50,14 +51,17 @@ def headline(results: Results | None) -> tuple[str, Tone, str]:
             for name in (f"{one.checker} {kind}", one.checker)
         ]
         words = next((_BROKEN_PROMISES[name] for name in names if name in _BROKEN_PROMISES), words)
-    return words, tone, results.summary
+    why = results.summary
+    for verdict in results.verdicts:
+        why = why.removeprefix(f"{verdict.checker}: ")
+    return words, tone, why[:1].upper() + why[1:]
 
 
 def value_text(value: Any, limit: int = 48) -> str:
     """A value as the client sees it, at most about `limit` characters long; says what it leaves out."""
     if value is None:
         return "nothing"
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, list) and len(value) > 8:
         shown = ", ".join(value_text(item, limit // 4) for item in value[:4])
@@ -66,6 +70,31 @@ def value_text(value: Any, limit: int = 48) -> str:
         return _grouped(value, limit)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= limit else f"{text[: limit - 12]}… ({len(text):,} characters)"
+
+
+def figures(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A checker's details as names and values, what is nested under the names on its way; at most
+    FIGURES_MAX, and then how many are left out."""
+    found = list(_flat("", details))
+    left_out = len(found) - FIGURES_MAX
+    return found if left_out <= 0 else [*found[:FIGURES_MAX], ("and", f"{left_out:,} more in verdicts.json")]
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for inner, one in value.items():
+            yield from _flat(f"{name} · {inner}" if name else str(inner), one)
+    elif isinstance(value, list):
+        shown = ", ".join(_figure(one) for one in value[:6])
+        yield name, (f"{shown}, … {len(value):,} in all" if len(value) > 6 else shown) or "none"
+    else:
+        yield name, _figure(value)
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value_text(value, 200)
 
 
 def _grouped(value: dict[str, str], limit: int) -> str:
