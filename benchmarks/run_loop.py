@@ -21,7 +21,7 @@ from harness import generator as gen
 from harness.generator import Operation, Source
 from harness.history import Op
 from harness.run import Checker, Client, Environment, Package, Test, run
-from harness.systems import KV, Options, Refused
+from harness.systems import KV, Options, Refused, System
 from harness.systems.memory import Memory as MemorySystem
 from harness.worlds import Cluster
 from harness.worlds.memory import Memory as MemoryWorld
@@ -75,6 +75,9 @@ class Registers:
             return Operation("cas", [last[key], next(values)], key)
 
         return gen.limit(self.operations, gen.mix(read, write, cas))
+
+    def fault_seconds(self, system: System, options: Options) -> float:
+        return 0.0
 
     def final_generator(self, test: Test) -> Source:
         return None

@@ -93,6 +93,7 @@ class Interpreter:
         self._generator: Generator = EXHAUSTED
         self._deadline: int | None = None
         self._stop_when: Callable[[Op], bool] | None = None
+        self._awaited = self._everyone
         self._ending = True
         self._finished: asyncio.Future[None] | None = None
         self._timer: asyncio.Handle | None = None
@@ -104,9 +105,11 @@ class Interpreter:
         *,
         deadline: int | None = None,
         stop_when: Callable[[Op], bool] | None = None,
+        await_clients: bool = True,
     ) -> Generator:
         """Drive the source until it is exhausted, `deadline` (ns of the recorder's clock) has come,
-        `stop_when` took a completion, or `stop` was called; and everything begun has ended.
+        `stop_when` took a completion, or `stop` was called; and everything begun has ended (but for what
+        clients do, if not `await_clients`).
 
         Returns what is left of the source, to go on with. Raises what the generator raised.
         """
@@ -117,6 +120,7 @@ class Interpreter:
             self._workers = [asyncio.create_task(self._work(name), name=f"worker {name}") for name in names]
         self._generator = validate(lift(source))
         self._deadline, self._stop_when, self._ending = deadline, stop_when, False
+        self._awaited = self._everyone if await_clients else self._context.nemesis_mask
         self._finished = self._loop.create_future()
         try:
             self._pump()
@@ -257,7 +261,7 @@ class Interpreter:
         self._finish_if_idle()
 
     def _finish_if_idle(self) -> None:
-        idle = self._context.free == self._everyone
+        idle = not self._awaited & ~self._context.free
         if idle and self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
 

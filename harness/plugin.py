@@ -270,12 +270,12 @@ class Promise:
         from harness.history import History
         from harness.judge import conclude
 
+        missing = self._missing()
+        if missing:
+            pytest.fail(f"{self._record.name}: setup failed: {missing}", pytrace=False)
         directory = store.create(Path(_value(self._config, "store")), self._record.name).resolve()
         self._describe()
         store.write_test(directory, self._record)
-        missing = self._missing()
-        if missing:
-            pytest.fail(f"setup failed: {missing}", pytrace=False)
         result = self._drive(directory)
         history = History.read(directory / "history.jsonl")
         return directory, conclude(directory, history, self._checkers(), result.problems)

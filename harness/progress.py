@@ -72,14 +72,15 @@ class Progress:
     def line(self) -> Text:
         """The state of things."""
         now = time.monotonic()
-        text = Text(f"{self._name}  ", style="bold")
-        text.append(f"{now - self._began:5.1f} s  {self._phase:<8}", style="none")
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(f"{self._name}", style="bold")
+        text.append(f"  {now - self._began:5.1f} s  {self._phase:<8}")
         if self._operations is not None:
             done = sum(self._counts.values())
-            text.append(f"  {done / max(now - self._operations, 0.001):7,.0f} ops/s", style="none")
+            text.append(f"  {done / max(now - self._operations, 0.001):7,.0f} ops/s")
         for outcome, count in self._counts.items():
-            text.append(f"  {outcome} ", style="none")
-            text.append(f"{count:,}", style=_STYLES[outcome] if count else "none")
+            text.append(f"  {outcome} ")
+            text.append(f"{count:,}", style=_STYLES[outcome] if count else "")
         for fault, target in self._faults.items():
             text.append(f"  {fault} {target}".rstrip(), style="bold red")
         return text

@@ -23,6 +23,7 @@ from harness.history import NEMESIS, Op, OpType
 
 FLUSH_SECONDS = 0.02
 _FLUSH_BYTES = 1 << 16
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
 _encoder = msgspec.json.Encoder()
 
@@ -36,14 +37,17 @@ class Unrecordable(Exception):
 
 
 class Recorder:
-    """An open history.jsonl. Needs a running event loop, whose clock it uses."""
+    """An open history.jsonl. Needs a running event loop, whose clock it uses. May raise Unwritable."""
 
     def __init__(
         self, path: Path, *, on_event: Callable[[Op], None], on_error: Callable[[Unwritable], None]
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            self._file = os.open(path, _FLAGS, 0o644)
+        except OSError as error:
+            raise Unwritable(f"{path}: {error.strerror}") from error
         self._path = path
         self._on_event = on_event
         self._on_error = on_error

@@ -323,7 +323,9 @@ class _Run:
         self.observer.phase("heal")
         self.healing = True
         try:
-            await self._phase(interpreter, gen.nemesis(self.test.nemesis.final_generator))
+            # Where clients still wait for answers, it may be the heal that brings them.
+            undo = gen.nemesis(self.test.nemesis.final_generator)
+            await self._phase(interpreter, undo, await_clients=False)
         finally:
             self.healing = False
 
@@ -371,10 +373,13 @@ class _Run:
         *,
         deadline: int | None = None,
         stop_when: Callable[[Op], bool] | None = None,
+        await_clients: bool = True,
     ) -> Generator | None:
         """Drive a source; a bug in it is a problem, and gives None."""
         try:
-            return await interpreter.run(source, deadline=deadline, stop_when=stop_when)
+            return await interpreter.run(
+                source, deadline=deadline, stop_when=stop_when, await_clients=await_clients
+            )
         except Unwritable:
             raise
         except Exception as error:

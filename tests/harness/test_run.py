@@ -383,6 +383,54 @@ def test_ctrl_c_ends_the_operations_heals_and_does_the_final_reads(bench: Bench)
     assert history.ops[-1].time < 10e9
 
 
+def test_a_second_ctrl_c_ends_everything_but_takes_the_world_down(bench: Bench) -> None:
+    async def hang(kv: KV, operation: Operation) -> Any:
+        await asyncio.Event().wait()
+
+    bench.workload.perform = hang
+    bench.change(time_limit=60.0, operation_timeout=60.0)
+
+    def interrupt(event: Op) -> None:
+        if event.index == 4:
+            for seconds in (0.0, 0.2):
+                asyncio.get_running_loop().call_later(seconds, os.kill, os.getpid(), signal.SIGINT)
+
+    bench.observer.on_event = interrupt
+    with pytest.raises(asyncio.CancelledError):
+        bench.drive()
+    assert bench.world.closed
+    assert len(bench.history()) >= 5
+
+
+def test_ctrl_c_during_the_set_up_ends_it(bench: Bench) -> None:
+    class Slow(MemorySystem):
+        async def await_ready(self, cluster: Cluster, options: Options, timeout: float) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+
+    bench.change(system=Slow())
+    with pytest.raises(asyncio.CancelledError):
+        bench.drive()
+    assert bench.world.closed
+
+
+def test_final_operations_that_retry_do_not_flood_a_node_that_is_down(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse_reads(kv: KV, operation: Operation) -> Any:
+        if operation.f == "read":
+            raise Refused("down")
+
+    monkeypatch.setattr("harness.run.FINAL_TIMEOUT", 0.5)
+    bench.workload.perform = refuse_reads
+    bench.workload.source = lambda: gen.repeat(WRITE)
+    bench.workload.final = lambda: gen.each_thread(gen.until_ok(gen.repeat(READ)))
+    bench.change(rate=100.0)
+    _, history = bench.drive()
+    reads = sum(event.f == "read" and event.type == "invoke" for event in history.ops)
+    assert 10 < reads < 100
+
+
 def test_cancellation_heals_and_takes_the_world_down(bench: Bench) -> None:
     bench.damage("partition", generator=Operation("start-partition", "one"))
     bench.change(time_limit=60.0)
