@@ -78,8 +78,9 @@ def document(
     if bands:
         roots.append(charts.membership(bands, nodes))
     doc = Document(title="splitbrain")
-    for root in roots:
-        doc.add_root(root)
+    with doc.models.freeze():  # models are shared: collect them once, not once per root
+        for root in roots:
+            doc.add_root(root)
     return dict(doc.to_json(deferred=False))
 
 
@@ -159,7 +160,9 @@ class _Charts:
         middle = (rates.edges[1:] + rates.edges[:-1]) / 2
         for (name, values), dash in zip(rates.quantiles.items(), ([], [], [6, 3], [2, 2]), strict=True):
             line = plot.line(middle, np.maximum(values, low / 10), line_width=2, line_dash=dash)
-            line.glyph.tags = [name]
+            # A bin between two empty ones has no line to be on.
+            points = plot.scatter("x", "y", size=3, source=line.data_source)
+            line.glyph.tags = points.glyph.tags = [name]
         return plot
 
     def rate(self, rates: series.Rates) -> figure:

@@ -222,6 +222,29 @@ def test_a_drag_across_a_chart_zooms_all_of_them(chromium: Any, small: Path) -> 
     assert chromium.execute_script("return report.span.end - report.span.start") > 59
 
 
+def test_the_wheel_scrolls_the_page_and_with_ctrl_it_zooms(chromium: Any, small: Path) -> None:
+    screenshot.show(chromium, small)
+    chart = chromium.find_element("css selector", "[data-chart=rate]")
+    chromium.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+    place = chromium.execute_script(
+        "const box = arguments[0].getBoundingClientRect(); return [box.x + 600, box.y + 60]", chart
+    )
+
+    def wheel(modifiers: int) -> tuple[float, float]:
+        event = {"type": "mouseWheel", "x": place[0], "y": place[1], "deltaX": 0, "deltaY": -120}
+        chromium.execute_cdp_cmd("Input.dispatchMouseEvent", {**event, "modifiers": modifiers})
+        settled(chromium)
+        width, top = chromium.execute_script("return [report.span.end - report.span.start, scrollY]")
+        return float(width), float(top)
+
+    before = chromium.execute_script("return scrollY")
+    whole, scrolled = wheel(0)
+    assert whole > 59
+    assert scrolled < before
+    ctrl = 2
+    assert wheel(ctrl)[0] < whole
+
+
 def test_a_function_can_be_hidden(chromium: Any, small: Path) -> None:
     screenshot.show(chromium, small)
     (before,) = bars(chromium, "latency-ok")
