@@ -25,7 +25,7 @@ class Gossip:
     """Implements `harness.run.Workload`: failure detection and convergence of membership."""
 
     name = "gossip"
-    time_limit = 36.0
+    time_limit = 50.0
     rate = 20.0
 
     def generator(self, test: Test) -> Source:

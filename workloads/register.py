@@ -33,7 +33,7 @@ class Register:
     """Implements `harness.run.Workload`: linearizability of single keys."""
 
     name = "register"
-    time_limit = 15.0
+    time_limit = 12.0
     rate = 100.0
 
     def generator(self, test: Test) -> Source:

@@ -30,7 +30,7 @@ class Set:
     """Implements `harness.run.Workload`: durability of acknowledged writes."""
 
     name = "set"
-    time_limit = 15.0
+    time_limit = 12.0
     rate = 100.0
 
     def generator(self, test: Test) -> Source:

@@ -24,13 +24,13 @@ HTTP_PORT = 8500
 
 # What every agent of a test cluster runs with: gossip that is faster than Consul's on a LAN, so that a run of
 # half a minute sees deaths confirmed and healed; raft_multiplier 1, as Consul recommends for production.
-PROBE_INTERVAL = 0.3
-PROBE_TIMEOUT = 0.15
+PROBE_INTERVAL = 0.2
+PROBE_TIMEOUT = 0.1
 GOSSIP_INTERVAL = 0.1
-SUSPICION_MULT = 4
-PUSH_PULL_INTERVAL = 5.0
-RECONNECT_INTERVAL = 5.0
-STREAM_TIMEOUT = 3.0
+SUSPICION_MULT = 5
+PUSH_PULL_INTERVAL = 3.0
+RECONNECT_INTERVAL = 3.0
+STREAM_TIMEOUT = 2.0
 
 # What cannot be configured, as in memberlist (config.go).
 SUSPICION_MAX_TIMEOUT_MULT = 6
@@ -172,16 +172,16 @@ class Proconsul:
         """The protocol's worst cases, for datagrams that are not lost.
 
         Detection: each live member probes every other within 2(n-1)-1 probe intervals (round robin over a
-        list that is shuffled at each wrap: SWIM, section 4.3), a failed probe takes at most as many intervals
-        as the awareness score allows (Lifeguard), and nobody may confirm the suspicion (memberlist,
-        suspicion.go).
+        list that is shuffled at each wrap: SWIM, section 4.3); an agent that hears from nobody stretches each
+        of these as far as the awareness score goes (Lifeguard); and nobody may confirm its suspicion
+        (memberlist, suspicion.go).
         Convergence: an exchange that the cut caught must time out; the smaller side of a cut then tries one
         of those it lost every reconnect interval, with certainty (serf.go, reconnect); over that each side
         learns that it is thought dead, suspects, is refuted, and whoever missed it hears at a push/pull.
         """
         n = len(options.nodes)
         suspicion = SUSPICION_MULT * max(1.0, math.log10(n)) * PROBE_INTERVAL * SUSPICION_MAX_TIMEOUT_MULT
-        probing = (2 * (n - 1) - 1 + AWARENESS_MAX) * PROBE_INTERVAL
+        probing = (2 * (n - 1) - 1) * AWARENESS_MAX * PROBE_INTERVAL
         return MembershipBounds(
             detect=probing + suspicion + SLACK,
             converge=STREAM_TIMEOUT + RECONNECT_INTERVAL + suspicion + PUSH_PULL_INTERVAL + SLACK,
