@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,16 @@ Suite = Callable[..., Run]
 
 def command(store: Path, *options: str) -> list[str]:
     """The argv of a run."""
-    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "harness/", f"--store={store}", *options]
+    return [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "harness/",
+        f"--store={store}",
+        *options,
+    ]
 
 
 @pytest.fixture
@@ -58,11 +67,12 @@ def suite(tmp_path: Path) -> Suite:
 
 
 @pytest.fixture
-def start_suite(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+def start_suite(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start the suite in the background, in a process group of its own as a shell would."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(*options: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command(tmp_path, *options),
             cwd=ROOT,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
@@ -71,8 +81,15 @@ def start_suite(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             text=True,
             start_new_session=True,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 @pytest.fixture

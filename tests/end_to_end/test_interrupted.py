@@ -43,7 +43,10 @@ def await_events(store: Path, name: str, count: int, seconds: float = 40.0) -> N
 
 def check(store: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "harness.cli", "check", str(store)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "harness.cli", "check", str(store)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
