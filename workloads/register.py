@@ -2,8 +2,8 @@
 
 Unique values make the history say more: a read names the very write that it saw, so that the checker need not
 search. A few keys are in use at a time, so that clients meet at them, and each is given up after a while, so
-that one violation does not drown the rest. Half of the clients only read: one that writes to a node in trouble
-hangs, and then nobody would hear what that node tells its readers.
+that one violation does not drown the rest. Half of the clients only read: one that writes to a node in
+trouble hangs, and then nobody would hear what that node tells its readers.
 """
 
 from __future__ import annotations

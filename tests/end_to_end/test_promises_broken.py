@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 
 def mutant(name: str) -> str:
-    return f"--agent={sys.executable} -m tests.mutants.{name}"
+    return f"--agent={sys.executable} {Path(__file__).parents[1] / 'mutants' / name}.py"
 
 
 def test_stale_reads_of_proconsul_are_found_not_linearizable(suite: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""What is promised is kept, and found kept, under every fault: on proconsul, and on etcd, which is not ours."""
+"""What is promised is kept, and found kept, under every fault: on proconsul, and on etcd, a foreigner."""
 
 from __future__ import annotations
 
