@@ -6,7 +6,6 @@ import sys
 from functools import partial
 
 from impl.__main__ import main
-
 from impl.raft import Raft
 from impl.server.agent import Agent
 
