@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 NIGHTLY = ("none", "partition", "kill", "pause", "partition,kill", "all")
 """The nemeses of `--nightly`."""
 
+FIXTURE = "splitbrain_promise"
+"""What a test asks for to be one run (named so that nobody else's fixture is meant)."""
+
 _DEFAULT_WORLD = "netns"
 _DEFAULT_SYSTEM = "proconsul"
 
@@ -121,17 +124,17 @@ _OUTCOMES: pytest.StashKey[list[tuple[str, Path, Results]]] = pytest.StashKey()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A `promise` argument stands for every workload times every nemesis of the command line."""
-    if "promise" not in metafunc.fixturenames:
+    """A `splitbrain_promise` argument stands for every workload times every nemesis of the command line."""
+    if FIXTURE not in metafunc.fixturenames:
         return
     config = metafunc.config
     plans = [(workload, nemesis) for workload in _workloads(config) for nemesis in _nemeses(config)]
-    metafunc.parametrize("promise", plans, ids=["-".join(plan) for plan in plans], indirect=True)
+    metafunc.parametrize(FIXTURE, plans, ids=["-".join(plan) for plan in plans], indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     """Check the command line before anything runs. (Here, and not above, a UsageError is told as one.)"""
-    if any("promise" in getattr(item, "fixturenames", ()) for item in items):
+    if any(FIXTURE in getattr(item, "fixturenames", ()) for item in items):
         _check_options(config)
         config.stash[_HEADER] = _header(config)
 
@@ -227,7 +230,7 @@ def _command(config: pytest.Config, workload: str, nemesis: str) -> list[str]:
 
 
 @pytest.fixture
-def promise(request: pytest.FixtureRequest) -> Promise:
+def splitbrain_promise(request: pytest.FixtureRequest) -> Promise:
     """One workload under one nemesis; skips, with the reason, if nothing is promised of it."""
     workload, nemesis = request.param
     config: pytest.Config = request.config

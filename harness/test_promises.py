@@ -11,6 +11,6 @@ from __future__ import annotations
 from harness.plugin import Promise
 
 
-def test_promise(promise: Promise) -> None:
+def test_promise(splitbrain_promise: Promise) -> None:
     """Run the workload against the system under the nemesis; every checker must say `valid`."""
-    promise.keep()
+    splitbrain_promise.keep()
