@@ -17,7 +17,7 @@ from impl.config import AgentConfig
 from impl.gossip import Gossip, Member
 from impl.ports import Address, Listener, Ports, Timer
 from impl.raft import Config as RaftConfig
-from impl.raft import ProposalRefused, Raft, RemoveServer, Role, decode_message
+from impl.raft import Raft, Role, decode_message
 from impl.server.driver import Driver
 from impl.server.duties import Duties
 from impl.server.frames import RAFT, RPC, Frames
@@ -33,9 +33,6 @@ from impl.storage import Storage
 SECOND_NS = 1_000_000_000
 FIRST_RETRY_NS = SECOND_NS // 5
 """Joining is retried at intervals that double from this to `retry_interval_ns`."""
-
-REMOVAL_TIMEOUT_NS = 5 * SECOND_NS
-"""How long a server that leaves waits to be taken out of the cluster (Consul: raftRemoveGracePeriod)."""
 
 FIRST_BYTE_TIMEOUT_NS = 5 * SECOND_NS
 """Whoever connects to the server port says what for within this (Consul: rpc.go, HandshakeTimeout)."""
@@ -158,44 +155,19 @@ class Agent:
     async def leave(self) -> None:
         """Leave the cluster gracefully and stop (Consul: server.go, Leave).
 
-        A leader takes itself out of the Raft configuration; any other server is taken out by the leader
-        once gossip says that it left, and waits for that.
+        A leader hands over first. Then gossip says that we leave, whereupon the leader takes a server out of
+        the Raft configuration, which is waited for.
         """
         if self._leaving:
             return
         self._leaving = True
         log.info("leaving")
-        driver = self._driver
-        alone = driver is None or len(driver.core.configuration.voters) < 2
-        if driver is not None and not alone and driver.core.role is Role.LEADER:
-            await self._remove_self(driver)
+        if self._duties is not None:
+            await self._duties.hand_over()
         await self._pool.leave()
-        if driver is not None and not alone:
-            await self._await_removal(driver)
+        if self._duties is not None:
+            await self._duties.await_removal()
         await self.stop(leave=False)
-
-    async def _remove_self(self, driver: Driver) -> None:
-        try:
-            driver.change_configuration(RemoveServer(self.config.node_id))
-        except ProposalRefused as error:
-            log.warning("cannot take ourselves out of the cluster: %s", error)
-            return
-        await self._await_removal(driver)
-
-    async def _await_removal(self, driver: Driver) -> None:
-        changed = asyncio.Event()
-        driver.observers.configuration.append(changed.set)
-        driver.observers.leadership.append(changed.set)
-        try:
-            async with asyncio.timeout(REMOVAL_TIMEOUT_NS / 1e9):
-                while self._is_voter(driver) or driver.core.role is Role.LEADER:
-                    changed.clear()
-                    await changed.wait()
-        except TimeoutError:
-            log.warning("not taken out of the cluster in time: the others still count on this server")
-
-    def _is_voter(self, driver: Driver) -> bool:
-        return self.config.node_id in driver.core.configuration.voters
 
     # --- Requests
 

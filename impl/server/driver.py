@@ -186,6 +186,11 @@ class Driver:
         self.core.propose_configuration(change, self._clock.monotonic_ns())
         self._kick()
 
+    def transfer_leadership(self) -> None:
+        """To whichever voter is most up to date. Raises ProposalRefused. See Raft.transfer_leadership."""
+        self.core.transfer_leadership(None, self._clock.monotonic_ns())
+        self._kick()
+
     def bootstrap(self, configuration: Configuration) -> None:
         """Begin a new cluster. Raises ConfigurationChangeRefused if there is one already."""
         self.core.bootstrap(configuration)

@@ -39,6 +39,10 @@ SECOND_NS = 1_000_000_000
 RECONCILE_INTERVAL_NS = 60 * SECOND_NS
 RETRY_NS = SECOND_NS // 5
 ASK_PEERS_TIMEOUT_NS = 2 * SECOND_NS
+ASK_AGAIN_NS = SECOND_NS // 20
+REMOVAL_TIMEOUT_NS = 5 * SECOND_NS
+"""How long a server that leaves waits to be taken out of the cluster (Consul: raftRemoveGracePeriod)."""
+
 TOMBSTONE_TTL_NS = 900 * SECOND_NS
 TOMBSTONE_GRANULARITY_NS = 30 * SECOND_NS
 
@@ -110,7 +114,7 @@ class Duties:
                 log.error("not bootstrapping: not all servers have bootstrap_expect %d", expect)
                 await self._wait_for_change(RECONCILE_INTERVAL_NS)
                 continue
-            answers = await asyncio.gather(*(self._has_peers(server) for server in servers))
+            answers = await asyncio.gather(*(self._peers_of(server) for server in servers))
             if any(answers):
                 log.info("there is a cluster already: waiting to be added")
                 return
@@ -125,13 +129,13 @@ class Duties:
         core = self._driver.core
         return bool(core.configuration.servers) or core.last_index > 0
 
-    async def _has_peers(self, server: ServerInfo) -> bool | None:
-        """None if it does not answer."""
+    async def _peers_of(self, server: ServerInfo) -> tuple[str, ...] | None:
+        """The addresses of the Raft peers that it knows, itself among them; None if it does not answer."""
         if server.id == self._config.node_id:
-            return self._has_cluster()
+            return tuple(peer.address for peer in self._driver.core.configuration.servers)
         try:
             async with asyncio.timeout(ASK_PEERS_TIMEOUT_NS / 1e9):
-                return bool(await self._router.peers_of(server.address))
+                return await self._router.peers_of(server.address)
         except (Unreachable, ConnectionLost, TimeoutError) as error:
             log.debug("asking %s for its peers: %s", server.name, error)
             return None
@@ -186,6 +190,44 @@ class Duties:
                     await self._driver.propose(encode_command(ReapTombstones(reaped_index)))
                 except (ProposalRefused, LeadershipLost) as error:
                     log.debug("reaping tombstones: %s", error)
+
+    # --- Leaving
+
+    async def hand_over(self) -> None:
+        """Make another server the leader, if this one is and there is another (Consul: server.go, Leave)."""
+        core = self._driver.core
+        if core.role is not Role.LEADER or len(core.configuration.voters) < 2:
+            return
+        try:
+            self._driver.transfer_leadership()
+        except ProposalRefused as error:
+            log.warning("cannot hand over leadership: %s", error)
+            return
+        while core.role is Role.LEADER and core.transfer_target is not None:
+            await self._ports.clock.sleep(ASK_AGAIN_NS)
+        if core.role is Role.LEADER:
+            log.warning("nobody took over leadership: there is none until the next election")
+
+    async def await_removal(self) -> None:
+        """Return once the others do not count on this server any more, or have had time enough."""
+        if len(self._driver.core.configuration.voters) < 2:
+            return
+        try:
+            async with asyncio.timeout(REMOVAL_TIMEOUT_NS / 1e9):
+                while not await self._is_removed():
+                    await self._ports.clock.sleep(ASK_AGAIN_NS)
+        except TimeoutError:
+            log.warning("not taken out of the cluster in time: the others still count on this server")
+
+    async def _is_removed(self) -> bool:
+        """Whether a server has a configuration without this one.
+
+        This one's own says nothing: the leader has no reason to replicate to a server that it removes.
+        """
+        others = [server for server in self._servers("alive") if server.id != self._config.node_id]
+        answers = await asyncio.gather(*(self._peers_of(server) for server in others))
+        address = f"{self._config.advertise_addr}:{self._config.server_port}"
+        return any(peers and address not in peers for peers in answers)
 
     # --- Everyone's
 

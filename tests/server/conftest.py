@@ -44,9 +44,9 @@ class QuickRaft(Raft):
     def __init__(self, server: str, config: RaftConfig, *others: Any) -> None:
         quick = replace(
             config,
-            heartbeat_timeout_ns=400 * MILLISECOND_NS,
-            election_timeout_ns=400 * MILLISECOND_NS,
-            leader_lease_timeout_ns=300 * MILLISECOND_NS,
+            heartbeat_timeout_ns=500 * MILLISECOND_NS,
+            election_timeout_ns=500 * MILLISECOND_NS,
+            leader_lease_timeout_ns=400 * MILLISECOND_NS,
             heartbeat_interval_ns=40 * MILLISECOND_NS,
         )
         super().__init__(server, quick, *others)
@@ -282,13 +282,12 @@ class Cluster:
     def add_node(self, name: str, **settings: Any) -> Node:
         number = len(self.nodes) + 1
         host = f"{self._subnet}.{number}"
-        first = self.nodes[0].host if self.nodes else None
         config = AgentConfig(
             node_name=name,
             node_id=f"00000000-0000-0000-0000-{number:012}",
             bind_addr=host,
             advertise_addr=host,
-            retry_join=() if first is None else (first,),
+            retry_join=tuple(f"{self._subnet}.{seed}" for seed in (1, 2) if seed != number),
             retry_interval_ns=200 * MILLISECOND_NS,
             gossip_lan=QUICK_GOSSIP,
             rpc_hold_timeout_ns=3000 * MILLISECOND_NS,
