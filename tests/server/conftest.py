@@ -44,10 +44,10 @@ class QuickRaft(Raft):
     def __init__(self, server: str, config: RaftConfig, *others: Any) -> None:
         quick = replace(
             config,
-            heartbeat_timeout_ns=500 * MILLISECOND_NS,
-            election_timeout_ns=500 * MILLISECOND_NS,
-            leader_lease_timeout_ns=400 * MILLISECOND_NS,
-            heartbeat_interval_ns=40 * MILLISECOND_NS,
+            heartbeat_timeout_ns=300 * MILLISECOND_NS,
+            election_timeout_ns=300 * MILLISECOND_NS,
+            leader_lease_timeout_ns=250 * MILLISECOND_NS,
+            heartbeat_interval_ns=30 * MILLISECOND_NS,
         )
         super().__init__(server, quick, *others)
 
@@ -290,8 +290,7 @@ class Cluster:
             retry_join=tuple(f"{self._subnet}.{seed}" for seed in (1, 2) if seed != number),
             retry_interval_ns=200 * MILLISECOND_NS,
             gossip_lan=QUICK_GOSSIP,
-            rpc_hold_timeout_ns=3000 * MILLISECOND_NS,
-            **(self._settings | settings),
+            **({"rpc_hold_timeout_ns": 3000 * MILLISECOND_NS} | self._settings | settings),
         )
         node = Node(config, self.switch, self._directory / name, self._raft)
         self.nodes.append(node)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_leader_that_is_cut_off_answers_no_consistent_read(cluster: Any) -> None:
-    async with cluster(3) as c:
+    async with cluster(3, rpc_hold_timeout_ns=500_000_000) as c:
         old = await c.leader()
         await old.put("key", b"old")
         await c.isolate(old)
@@ -25,7 +25,7 @@ async def test_a_leader_that_is_cut_off_answers_no_consistent_read(cluster: Any)
 async def test_a_leader_that_is_cut_off_answers_default_reads_only_while_its_lease_lasts(
     cluster: Any, eventually: Any
 ) -> None:
-    async with cluster(3) as c:
+    async with cluster(3, rpc_hold_timeout_ns=500_000_000) as c:
         old = await c.leader()
         await old.put("key", b"old")
         await c.isolate(old)
@@ -91,7 +91,7 @@ async def test_an_answer_that_is_too_stale_is_fetched_from_the_leader(
 
 async def test_a_server_that_never_heard_a_leader_answers_no_stale_read(cluster: Any) -> None:
     """Nobody could say how old its answer is."""
-    async with cluster(3) as c:
+    async with cluster(3, rpc_hold_timeout_ns=500_000_000) as c:
         leader = await c.leader()
         await leader.put("key", b"value")
         await c.stop()
