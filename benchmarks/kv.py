@@ -3,8 +3,8 @@
     python benchmarks/kv.py [--servers=5] [--connections=64] [--seconds=5]
 
 All servers and the load generator share this machine's cores, over loopback, with an fsync for every group
-of writes. Each keep-alive connection has one request in flight. `cpu us/op` is what the servers together spend
-on an operation: times the rate, it says how many cores they were given.
+of writes. Each keep-alive connection has one request in flight. `cpu us/op` is what the servers together
+spend on an operation: times the rate, it says how many cores they were given.
 """
 
 from __future__ import annotations
