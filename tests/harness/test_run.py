@@ -21,7 +21,7 @@ from harness.systems.memory import Memory as MemorySystem
 from harness.worlds import Cluster, InjectionError, SetupError
 
 if TYPE_CHECKING:
-    from conftest import Bench
+    from tests.harness.conftest import Bench
 
 READ = Operation("read")
 WRITE = Operation("write", 1)
