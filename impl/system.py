@@ -254,12 +254,17 @@ class SystemNetwork:
     async def datagrams(
         self, factory: Callable[[], asyncio.DatagramProtocol], address: Address
     ) -> asyncio.DatagramTransport:
-        loop = asyncio.get_running_loop()
-        with _naming_address(address):
-            transport, _ = await loop.create_datagram_endpoint(factory, address, family=socket.AF_INET)
-        transport.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_RECEIVE_BUFFER_BYTES
-        )
+        # Bound here and not by the loop: uvloop's error does not say whether the address is taken.
+        bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            bound.setblocking(False)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_RECEIVE_BUFFER_BYTES)
+            with _naming_address(address):
+                bound.bind(address)
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(factory, sock=bound)
+        except BaseException:
+            bound.close()
+            raise
         return transport
 
 
