@@ -183,7 +183,7 @@ def _judge(path: Path, options: argparse.Namespace) -> Results:
 
     history = history_formats.read(path, keyed=options.keyed)
     for warning in history.warnings:
-        _complain(f"{path}: {warning}")
+        _complain(warning)
     record_path = path / "test.json"
     if options.model is not None or not record_path.exists():
         return judge(history, [Linearizable(options.model or "cas-register", options.failed_cas)], [])
