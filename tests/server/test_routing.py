@@ -94,7 +94,11 @@ async def test_a_write_whose_answer_is_lost_is_told_as_open_and_never_sent_again
             await write
         await c.switch.heal()
         leader = await c.leader()
-        assert await leader.get("key", consistency="consistent") == b"after", "for it did happen"
+
+        async def happened() -> bool:
+            return bool(await leader.get("key", consistency="consistent") == b"after")
+
+        await eventually(happened, "it did happen, or is about to")
         total = sum(node.agent.counters()["consul.raft.apply"] for node in c.servers)
         assert total == proposals + 1
 
