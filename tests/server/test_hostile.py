@@ -45,12 +45,15 @@ def garbage() -> list[bytes]:
 
 async def throw(host: str, port: int, data: bytes) -> None:
     """Connect, send, and wait until the other end closes or has had its time."""
-    with contextlib.suppress(OSError, TimeoutError):
-        reader, writer = await asyncio.open_connection(host, port)
-        writer.write(data)
-        writer.write_eof()
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
         async with asyncio.timeout(0.2):
+            writer.write(data)
+            writer.write_eof()
             await reader.read()
+    except (OSError, TimeoutError):
+        pass  # it was thrown out, or ignored
+    finally:
         writer.close()
 
 
