@@ -20,7 +20,7 @@ KEEP_ALIVE_SECONDS = 90
 """An idle connection is closed after this (Go's default for clients, so that they close first, is 90 s)."""
 
 CLOSE_SECONDS = 1.0
-"""How long requests in progress have when the server closes."""
+"""How long requests in progress have when the server closes, and once more to notice that it has."""
 
 
 class HttpServer:
@@ -35,16 +35,21 @@ class HttpServer:
         return self._listener.address[1]
 
     async def close(self) -> None:
-        """Take no more connections, let requests in progress end for a moment, and end the rest."""
+        """Take no more connections, give requests in progress a moment, and end the rest."""
         self._listener.close()
         for protocol in list(self._state.connections):
             cast(Any, protocol).shutdown()
-        if self._state.tasks:
-            await asyncio.wait(list(self._state.tasks), timeout=CLOSE_SECONDS)
-        for task in list(self._state.tasks):
-            task.cancel()
+        await self._await_requests()
+        # Handlers notice that their client has gone, and end by themselves.
         for protocol in list(self._state.connections):
             cast(Any, protocol).transport.abort()
+        await self._await_requests()
+        for task in list(self._state.tasks):
+            task.cancel()
+
+    async def _await_requests(self) -> None:
+        if self._state.tasks:
+            await asyncio.wait(list(self._state.tasks), timeout=CLOSE_SECONDS)
 
 
 async def serve(agent: HttpAgent, ports: Ports) -> HttpServer:
