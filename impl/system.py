@@ -73,7 +73,12 @@ class SystemClock:
     async def sleep(self, duration_ns: int) -> None:
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
-        timer = self.call_at(self.monotonic_ns() + duration_ns, lambda: over.set_result(None))
+
+        def wake() -> None:
+            if not over.done():  # cancelled in the very turn in which the time is over
+                over.set_result(None)
+
+        timer = self.call_at(self.monotonic_ns() + duration_ns, wake)
         try:
             await over
         finally:

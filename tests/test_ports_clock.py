@@ -88,6 +88,29 @@ def test_a_cancelled_sleep_leaves_no_timer(runner: asyncio.Runner) -> None:
     assert errors == []
 
 
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
+def test_a_sleep_cancelled_in_the_turn_in_which_it_ends_is_no_error(runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        clock = SystemClock()
+        sleep = asyncio.create_task(clock.sleep(5 * MILLISECOND_NS))
+        await asyncio.sleep(0)
+        when_ns = clock.monotonic_ns() + 4 * MILLISECOND_NS
+        clock.call_at(when_ns, functools.partial(_cancel, sleep))
+        while clock.monotonic_ns() < when_ns + 5 * MILLISECOND_NS:
+            pass  # both timers are due when the loop gets to look
+        with pytest.raises(asyncio.CancelledError):
+            await sleep
+
+    errors: list[object] = []
+    with runner:
+        runner.get_loop().set_exception_handler(lambda loop, context: errors.append(context))
+        runner.run(scenario())
+    assert errors == []
+
+
 def test_wall_time_is_unix_time_and_monotonic_time_does_not_go_back() -> None:
     clock = SystemClock()
     assert abs(clock.wall_ns() - time.time_ns()) < 10 * 1000 * MILLISECOND_NS
