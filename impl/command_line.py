@@ -22,8 +22,12 @@ from impl.config import AgentConfig
 from impl.durations import parse_duration
 from impl.gossip import LAN
 from impl.gossip import Config as GossipConfig
+from impl.ports import Ports
 
 Settings = dict[str, Any]
+
+NODE_ID_FILE = "node-id"
+"""On the agent's disk."""
 
 
 class UsageError(Exception):
@@ -342,18 +346,21 @@ def load(
     return config, [f"{key}: this agent does not know it, and goes on without" for key in unknown]
 
 
-def with_node_id(config: AgentConfig, directory: Path) -> AgentConfig:
-    """The configuration with a node id: given, or found in the data directory, or made and kept there.
+async def with_node_id(config: AgentConfig, ports: Ports) -> AgentConfig:
+    """The configuration with a node id: given, or found on the disk, or made and kept there.
 
-    Raises OSError, and BrokenConfig for an id that is no UUID.
+    The id is durable before it is used: it names this server in the Raft configuration, where it must not
+    come back under another name. Raises OSError, and BrokenConfig for an id that is no UUID.
     """
-    path = directory / "node-id"
-    kept = path.read_text().strip() if path.exists() else ""
-    text = config.node_id or kept or str(uuid.uuid4())
+    kept = ""
+    if NODE_ID_FILE in ports.disk.names():
+        kept = ports.disk.read(NODE_ID_FILE).decode(errors="replace").strip()
+    text = config.node_id or kept or str(uuid.UUID(int=ports.random.getrandbits(128), version=4))
     try:
         node_id = str(uuid.UUID(text))
     except ValueError:
-        raise BrokenConfig(f"{'node_id' if config.node_id else path}: {text!r} is not a UUID") from None
+        where = "node_id" if config.node_id else f"{config.data_dir}/{NODE_ID_FILE}"
+        raise BrokenConfig(f"{where}: {text!r} is not a UUID") from None
     if node_id != kept:
-        path.write_text(node_id + "\n")
+        await ports.disk.replace(NODE_ID_FILE, f"{node_id}\n".encode())
     return replace(config, node_id=node_id)

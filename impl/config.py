@@ -22,7 +22,7 @@ class AgentConfig:
 
     node_name: str
     node_id: str
-    """A UUID. Found in or written to `data_dir/node-id` if not given."""
+    """A UUID. Found in or written to `data_dir/node-id` if not given. Empty until then."""
     datacenter: str = "dc1"
     server: bool = False
     bootstrap_expect: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from impl.command_line import BrokenConfig, UsageError, load, with_node_id
 from impl.config import AgentConfig
 from impl.gossip import LAN
+from impl.system import SystemDisk, system_ports
 
 SECOND_NS = 1_000_000_000
 
@@ -129,14 +131,20 @@ def test_a_broken_configuration_names_the_line_or_the_key(tmp_path: Path, conten
     assert text in str(caught.value)
 
 
-def test_a_node_id_is_kept_in_the_data_directory(tmp_path: Path) -> None:
-    config = configured("-dev")
-    first = with_node_id(config, tmp_path)
-    assert with_node_id(config, tmp_path) == first
-    given = replace(config, node_id="6F6C7A3E-0000-4000-8000-000000000001")
-    assert with_node_id(given, tmp_path).node_id == "6f6c7a3e-0000-4000-8000-000000000001"
-    with pytest.raises(BrokenConfig, match="not a UUID"):
-        with_node_id(replace(config, node_id="me"), tmp_path)
+def test_a_node_id_is_kept_on_the_disk(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        config = configured("-dev")
+        disk = SystemDisk(tmp_path)
+        ports = system_ports(disk)
+        first = await with_node_id(config, ports)
+        assert await with_node_id(config, ports) == first
+        given = replace(config, node_id="6F6C7A3E-0000-4000-8000-000000000001")
+        assert (await with_node_id(given, ports)).node_id == "6f6c7a3e-0000-4000-8000-000000000001"
+        with pytest.raises(BrokenConfig, match="not a UUID"):
+            await with_node_id(replace(config, node_id="me"), ports)
+        disk.close()
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(
