@@ -70,6 +70,16 @@ class Swim:
         self._table.add(self._me)
 
     @property
+    def now_ns(self) -> int:
+        """The latest time that it was told."""
+        return self._now
+
+    @property
+    def incarnation(self) -> int:
+        """Our own, which only we increment."""
+        return self._me.incarnation
+
+    @property
     def health_score(self) -> int:
         """Lifeguard's awareness: 0 is healthy, `awareness_max_multiplier - 1` is worst."""
         return self._health

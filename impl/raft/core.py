@@ -262,6 +262,11 @@ class Raft:
         return self._log.last_index
 
     @property
+    def log(self) -> Log:
+        """The log in memory, to look at."""
+        return self._log
+
+    @property
     def own_term_is_committed(self) -> bool:
         """Whether this is the leader and knows everything that was committed before its term."""
         return self.commit_index >= self._own_term_index

@@ -37,6 +37,8 @@ class Log:
         self.last_term = self._entries[-1].term if self._entries else base_term
         self.persisted_index = self.last_index
         self.synced_index = self.last_index
+        self.rewrites = 0
+        """How often entries were taken back: as long as it stays the same, the log only grows at its end."""
         self._syncing: deque[tuple[int, int]] = deque()
         self._batch: tuple[Entry, ...] = ()
 
@@ -158,6 +160,7 @@ class Log:
 
     def _forget_after(self, index: int) -> None:
         """What was handed over after `index` no longer belongs to the log, even once it is on disk."""
+        self.rewrites += 1
         self.persisted_index = min(self.persisted_index, index)
         self.synced_index = min(self.synced_index, index)
         self._syncing = deque((batch, min(last, index)) for batch, last in self._syncing)
