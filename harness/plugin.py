@@ -321,9 +321,8 @@ class Promise:
             progress = Progress(self._record.name, self._test.nemesis.marks, sys.stdout)
             try:
                 with progress.shown():
-                    return asyncio.run(
-                        run(self._test, registry.world(self._record.world), directory, progress)
-                    )
+                    world = registry.world(self._record.world)
+                    return world.run(run(self._test, world, directory, progress))
             except asyncio.CancelledError:
                 raise KeyboardInterrupt from None
 

@@ -14,6 +14,7 @@ from harness.worlds import World
 
 WORLDS: Mapping[str, str] = {
     "netns": "harness.worlds.netns:Netns",
+    "sim": "harness.worlds.sim:Sim",
     "memory": "harness.worlds.memory:Memory",
 }
 

@@ -254,7 +254,7 @@ class _Run:
         self.observer.phase("setup")
         cluster: Cluster | None = None
         try:
-            cluster = await self.world.open(self.test.nodes, self._nodes_directory())
+            cluster = await self.world.open(self.test.nodes, self._nodes_directory(), self.test.seed)
             await self._start_system(cluster)
             await self._operate(cluster, recorder)
         except (SetupError, InjectionError) as error:  # after the set-up, the interpreter has the latter

@@ -2,7 +2,7 @@
 
 `impl.__main__` runs it on the real ports. A simulator runs the same on its own, by a convention that any
 asyncio program can follow: a module has `program(arguments)`, which reads the command line and returns what
-runs, and may have `watch()`, which makes what is verified of all its processes at every step.
+runs; that may have an attribute `watch`, which makes what is verified of all such processes at every step.
 
 Exit codes (sysexits.h, where it has one)
 -----------------------------------------
@@ -22,6 +22,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from impl.command_line import BrokenConfig, UsageError, load, with_node_id
 from impl.config import AgentConfig
@@ -30,6 +31,9 @@ from impl.ports import Ports
 from impl.server.agent import Agent
 from impl.state import StateError
 from impl.storage import Corrupt, DiskFailed
+
+if TYPE_CHECKING:
+    from impl.invariants import Watch
 
 OK, USAGE_ERROR, BROKEN_INPUT, BUG, MACHINE_ERROR = 0, 64, 65, 70, 71
 
@@ -58,6 +62,13 @@ class Program:
     make: AgentFactory = Agent
     agent: Agent | None = None
     """Once it runs."""
+
+    @staticmethod
+    def watch() -> Watch:
+        """For simulators: what is promised of all agents of a cluster together."""
+        from impl.invariants import Watch
+
+        return Watch()
 
     async def __call__(self, ports: Ports) -> int:
         """Run it; returns 0 once it was asked to stop. Raises Failed."""

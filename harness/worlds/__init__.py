@@ -11,10 +11,12 @@ Rules
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol, TypeVar
+
+_Result = TypeVar("_Result")
 
 Link = tuple[str, str]
 """A directed pair of nodes: what the first sends, the second may not receive."""
@@ -23,6 +25,11 @@ CAPABILITIES: Mapping[str, str] = {
     "kill": "SIGKILL a node's process",
     "pause": "SIGSTOP and SIGCONT a node's process",
     "cut": "drop what one node sends another, per direction",
+    "power": "cut a node's power: what it has not synced is lost or torn",
+    "crash point": "cut a node's power at an exact step of its writing",
+    "shape": "lose, duplicate and delay some of what one node sends another, per direction",
+    "clock": "set a node's clocks off, in offset and rate",
+    "disk": "fill, fail, slow down and rot a node's disk",
 }
 """Every capability there is, and what it means."""
 
@@ -56,6 +63,34 @@ class Exit:
     """In words: "exit status 1" or "killed by SIGSEGV"."""
     expected: bool
     """Whether the harness had asked for it (kill, stop)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How often what goes over a link does not go its ordinary way, as probabilities, and by how much.
+
+    Of a stream nothing is lost or comes twice: it comes later, as TCP sends it again.
+    """
+
+    lost: float = 0.0
+    twice: float = 0.0
+    late: float = 0.0
+    delay_ms_max: float = 50.0
+    """What comes late, or for the second time, comes up to so much later: that is reordering, too."""
+
+    def __post_init__(self) -> None:
+        for name in ("lost", "twice", "late"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is a probability, not {getattr(self, name)}")
+
+
+ORDINARY = Shape()
+"""Everything arrives once, and in time."""
+
+DiskCondition = Literal["ordinary", "slow", "full", "failing"]
+
+CrashStep = Literal["written", "synced"]
+"""written: the kernel has the bytes, and may lose them · synced: they are safe, and nobody knows it yet."""
 
 
 class Cluster(Protocol):
@@ -120,6 +155,34 @@ class Cluster(Protocol):
         """Make exactly these directed links drop everything, atomically; all others are whole again."""
         ...
 
+    async def power_off(self, node: str) -> None:
+        """Everything on the node stops dead; what it had not synced is lost or torn. `start` brings it back.
+
+        Nothing there: no-op.
+        """
+        ...
+
+    async def set_trap(self, node: str, step: CrashStep, record: str) -> None:
+        """Cut the node's power at the next such step of writing such a record ("any", or the system's)."""
+        ...
+
+    async def shape(self, links: Mapping[Link, Shape]) -> None:
+        """Shape exactly these directed links; all others are ordinary again."""
+        ...
+
+    async def set_clock(self, node: str, wall_offset: float, rate: float) -> None:
+        """The node's wall clock is so many seconds off, and its monotonic clock makes `rate` seconds per
+        second."""
+        ...
+
+    async def set_disk(self, node: str, condition: DiskCondition) -> None:
+        """The node's disk is so from now on."""
+        ...
+
+    async def rot(self, node: str, record: str) -> str | None:
+        """Damage such a record that the node has safe on its disk; in words what, None if there is none."""
+        ...
+
     async def connect(
         self, factory: Callable[[], asyncio.Protocol], node: str, port: int
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
@@ -133,9 +196,45 @@ class Cluster(Protocol):
         """Call back, in the event loop, at every process end from now on, as `exits` grows."""
         ...
 
+    def on_violation(self, callback: Callable[[str], None]) -> None:
+        """Call back, with words for it, when the world itself sees a promise broken (simulators look inside).
+
+        Nothing moves after the first: the processes stand still.
+        """
+        ...
+
     async def close(self) -> None:
         """Kill everything and take the world down. Idempotent."""
         ...
+
+
+class Limited:
+    """For clusters: what a world cannot do says so, where a nemesis asks for it all the same."""
+
+    def on_violation(self, callback: Callable[[str], None]) -> None:
+        """This world does not look inside."""
+
+    async def power_off(self, node: str) -> None:
+        raise _cannot(self, "power")
+
+    async def set_trap(self, node: str, step: CrashStep, record: str) -> None:
+        raise _cannot(self, "crash point")
+
+    async def shape(self, links: Mapping[Link, Shape]) -> None:
+        raise _cannot(self, "shape")
+
+    async def set_clock(self, node: str, wall_offset: float, rate: float) -> None:
+        raise _cannot(self, "clock")
+
+    async def set_disk(self, node: str, condition: DiskCondition) -> None:
+        raise _cannot(self, "disk")
+
+    async def rot(self, node: str, record: str) -> str | None:
+        raise _cannot(self, "disk")
+
+
+def _cannot(cluster: object, capability: str) -> InjectionError:
+    return InjectionError(f"{type(cluster).__name__} cannot {CAPABILITIES[capability]}")
 
 
 class World(Protocol):
@@ -149,6 +248,13 @@ class World(Protocol):
         """What keeps it from working on this machine and what to do about it, or None."""
         ...
 
-    async def open(self, nodes: tuple[str, ...], directory: Path) -> Cluster:
-        """Make a cluster; each node's own folder is `directory/<node>`. SetupError if it cannot be made."""
+    def run(self, main: Coroutine[Any, Any, _Result]) -> _Result:
+        """Run a coroutine on an event loop of the kind that this world's clusters need."""
+        ...
+
+    async def open(self, nodes: tuple[str, ...], directory: Path, seed: int) -> Cluster:
+        """Make a cluster; each node's own folder is `directory/<node>`. SetupError if it cannot be made.
+
+        `seed` decides what the world itself draws, if it draws anything.
+        """
         ...

@@ -158,7 +158,7 @@ class Check:
         return self.name
 
     async def __call__(self, world: World, directory: Path, python: str = sys.executable) -> None:
-        cluster = await world.open(NODES, directory)
+        cluster = await world.open(NODES, directory, 0)
         try:
             await self.body(Probes(cluster, python))
         finally:

@@ -7,11 +7,15 @@ harness out, for its tests, and to measure what the harness itself can drive (`b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from harness.worlds import CAPABILITIES, Cluster, Completed, Exit, InjectionError, Link, SetupError
+from harness.worlds import Cluster, Completed, Exit, InjectionError, Limited, Link, SetupError
+
+_Result = TypeVar("_Result")
+
+CAPABILITIES = frozenset({"kill", "pause", "cut"})
 
 
 class Memory:
@@ -20,21 +24,24 @@ class Memory:
     name = "memory"
 
     def __init__(self) -> None:
-        self.capabilities = frozenset(CAPABILITIES)
+        self.capabilities = CAPABILITIES
 
     def missing(self) -> str | None:
         return None
 
-    async def open(self, nodes: tuple[str, ...], directory: Path) -> Cluster:
+    def run(self, main: Coroutine[Any, Any, _Result]) -> _Result:
+        return asyncio.run(main)
+
+    async def open(self, nodes: tuple[str, ...], directory: Path, seed: int) -> Cluster:
         return MemoryCluster(nodes, directory)
 
 
-class MemoryCluster:
+class MemoryCluster(Limited):
     """Implements `harness.worlds.Cluster`, but for what needs a real node (`run`, `connect`)."""
 
     def __init__(self, nodes: tuple[str, ...], directory: Path) -> None:
         self.nodes = nodes
-        self.capabilities = frozenset(CAPABILITIES)
+        self.capabilities = CAPABILITIES
         self.exits: list[Exit] = []
         self.state: dict[str, Any] = {}
         """For the system: whatever its nodes share."""

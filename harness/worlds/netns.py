@@ -19,14 +19,16 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.registry import WORLDS
-from harness.worlds import Completed, Exit, InjectionError, Link, SetupError
+from harness.worlds import Completed, Exit, InjectionError, Limited, Link, SetupError
 from harness.worlds.netns_control import Channel, Host
+
+_Result = TypeVar("_Result")
 
 CAPABILITIES = frozenset({"kill", "pause", "cut"})
 
@@ -47,7 +49,10 @@ class Netns:
         """Why this machine cannot do it, and what to do; None if it can. Found by trying, in a subprocess."""
         return _probe()
 
-    async def open(self, nodes: Sequence[str], directory: Path) -> NetnsCluster:
+    def run(self, main: Coroutine[Any, Any, _Result]) -> _Result:
+        return asyncio.run(main)
+
+    async def open(self, nodes: Sequence[str], directory: Path, seed: int = 0) -> NetnsCluster:
         """Make a cluster of 1 to 253 nodes: 10.0.0.1 and up. Takes about 0.3 s for five.
 
         It ends with the thread that opened it, if it has not been closed before.
@@ -93,7 +98,7 @@ def _helper_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
 
 
-class NetnsCluster:
+class NetnsCluster(Limited):
     """Implements `harness.worlds.Cluster`. Made by `Netns.open`; belongs to the event loop that ran then."""
 
     capabilities = CAPABILITIES

@@ -58,6 +58,7 @@ async def serve(agent: HttpAgent, ports: Ports) -> HttpServer:
         cast(Any, Application(agent)),
         interface="asgi3",
         lifespan="off",
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

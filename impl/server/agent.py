@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -50,7 +50,7 @@ class Agent:
         *,
         raft: type[Raft] = Raft,
         gossip: type[Gossip] = Gossip,
-        state: type[StateMachine] = StateMachine,
+        state: Callable[[], StateMachine] = StateMachine,
     ) -> None:
         self.config = config
         self._ports = ports
@@ -99,6 +99,11 @@ class Agent:
             "server" if self.config.server else "client",
             self.config.node_id,
         )
+
+    @property
+    def raft(self) -> Raft | None:
+        """The core, to look at, if this is a server that has started."""
+        return None if self._driver is None else self._driver.core
 
     async def _start_server(self) -> None:
         config, ports = self.config, self._ports

@@ -189,6 +189,26 @@ def decode_snapshot(file: str, content: bytes) -> Snapshot:
     return Snapshot(description.index, description.term, description.configuration, content[data_offset:])
 
 
+def kinds_of_batches(data: bytes) -> frozenset[str]:
+    """What is in whole batches, perhaps behind a segment's header: "term", "vote", "entries", "restart"."""
+    kinds: set[str] = set()
+    offset = SEGMENT_HEADER_BYTES if data.startswith(SEGMENT_MAGIC) else 0
+    while offset + BATCH_HEADER_BYTES <= len(data):
+        magic, length, *_ = _BATCH_HEADER.unpack_from(data, offset)
+        if magic != BATCH_MAGIC:
+            break
+        payload = data[offset + BATCH_HEADER_BYTES : offset + BATCH_HEADER_BYTES + length]
+        batch = msgspec.msgpack.decode(payload, type=Batch)
+        if batch.hard_state is not None:
+            kinds.add("term" if batch.hard_state.vote is None else "vote")
+        if batch.entries:
+            kinds.add("entries")
+        if batch.restart is not None:
+            kinds.add("restart")
+        offset += BATCH_HEADER_BYTES + length + len(BATCH_END)
+    return frozenset(kinds)
+
+
 def _checksummed(header: bytes) -> bytes:
     return header + _CHECKSUM.pack(zlib.crc32(header))
 

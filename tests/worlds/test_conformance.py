@@ -109,8 +109,8 @@ def test_a_world_that_lies_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Broken(Netns):
-        async def open(self, nodes: Sequence[str], directory: Path) -> NetnsCluster:
-            cluster = await super().open(nodes, directory)
+        async def open(self, nodes: Sequence[str], directory: Path, seed: int = 0) -> NetnsCluster:
+            cluster = await super().open(nodes, directory, seed)
             break_it(cluster)
             return cluster
 
@@ -124,8 +124,8 @@ def test_a_world_is_only_asked_for_what_it_says_it_can_do_and_must_refuse_the_re
     class WithoutCuts(Netns):
         capabilities = frozenset({"kill", "pause"})
 
-        async def open(self, nodes: Sequence[str], directory: Path) -> NetnsCluster:
-            cluster = await super().open(nodes, directory)
+        async def open(self, nodes: Sequence[str], directory: Path, seed: int = 0) -> NetnsCluster:
+            cluster = await super().open(nodes, directory, seed)
             cluster.capabilities = self.capabilities
             if refuses:
                 cluster.cut = refuse  # type: ignore[method-assign]

@@ -1,0 +1,391 @@
+"""A simulated cluster: hosts, what runs on them, and all the damage that a nemesis may do.
+
+Rules
+-----
+1. A node is a host with a disk and a clock, which outlive its processes, and at most one process.
+2. `kill` ends the process, and its kernel closes what it leaves behind; `power_off` ends the host.
+3. What a process logs is in its node's log, with the node's own time. What ends it, too.
+4. After every step of a process the program's `Watch` looks at it. What that finds wrong stops everything
+   where it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import traceback
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import Context
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from harness.worlds import (
+    CAPABILITIES,
+    Completed,
+    CrashStep,
+    DiskCondition,
+    Exit,
+    InjectionError,
+    Link,
+    SetupError,
+    Shape,
+)
+from harness.worlds.sim.chance import Stream
+from harness.worlds.sim.clock import Clock
+from harness.worlds.sim.departures import Departures
+from harness.worlds.sim.disk import Disk
+from harness.worlds.sim.loop import Process, SimulatedLoop
+from harness.worlds.sim.network import Host, Network, ProcessNetwork
+from harness.worlds.sim.programs import Ports, Watch, module_of
+
+SIM_CAPABILITIES = frozenset(CAPABILITIES)
+
+CRASH_EXIT_CODE = 70
+"""Of a process that ends with an exception (sysexits.h: EX_SOFTWARE)."""
+
+
+class _Node:
+    """A host, what it has, and what runs on it."""
+
+    def __init__(self, host: Host, disk: Disk, clock: Clock, directory: Path) -> None:
+        self.host = host
+        self.disk = disk
+        self.clock = clock
+        self.directory = directory
+        self.process: Process | None = None
+        self.watch: Watch | None = None
+        self.ended = asyncio.Event()
+        self.log: TextIO | None = None
+        self.traps: list[tuple[CrashStep, str]] = []
+        self.lives = 0
+
+
+class SimCluster:
+    """Implements `harness.worlds.Cluster`, all of it but `run`."""
+
+    def __init__(
+        self, loop: SimulatedLoop, nodes: Sequence[str], directory: Path, seed: int, departures: Departures
+    ) -> None:
+        self.nodes = tuple(nodes)
+        self.capabilities = SIM_CAPABILITIES
+        self.exits: list[Exit] = []
+        self.violation: str | None = None
+        self.departures = departures
+        self._loop = loop
+        self._seed = seed
+        self._network = Network(loop, seed, departures)
+        self._nodes: dict[str, _Node] = {}
+        self._exit_callbacks: list[Callable[[Exit], None]] = []
+        self._violation_callbacks: list[Callable[[str], None]] = []
+        self._watches: dict[type, Watch] = {}
+        self._processes = 0
+        self._closed = False
+        clocks = Stream(seed, "clocks")
+        for number, name in enumerate(nodes, 1):
+            host = Host(name, f"10.0.{number >> 8}.{number & 255}")
+            self._network.add(host)
+            # Machines have been up for different times.
+            clock = Clock(loop, clocks.below(10**15, number))
+            self._nodes[name] = _Node(host, Disk(name, loop, seed, departures), clock, directory / name)
+        loop.on_error = self._unhandled
+
+    # --- Looking
+
+    def address(self, node: str) -> str:
+        return self._nodes[node].host.address
+
+    def directory(self, node: str) -> Path:
+        directory = self._nodes[node].directory
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+
+    def running(self, node: str) -> bool:
+        return self._nodes[node].process is not None
+
+    def on_exit(self, callback: Callable[[Exit], None]) -> None:
+        self._exit_callbacks.append(callback)
+
+    def on_violation(self, callback: Callable[[str], None]) -> None:
+        self._violation_callbacks.append(callback)
+
+    # --- Processes
+
+    async def start(self, node: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        at = self._nodes[node]
+        if at.process is not None:
+            raise SetupError(f"{node} is running already")
+        module, arguments = module_of(argv)
+        self._processes += 1
+        process = Process(node, self._processes)
+        at.lives += 1
+        at.process, at.ended, at.host.up = process, asyncio.Event(), True
+        at.log = (self.directory(node) / "log").open("a", buffering=1)
+        process.wall_ns = at.clock.wall_ns
+        process.log = partial(self._write_log, at.log)
+        ports = Ports(
+            at.clock.of(process),
+            at.disk.of(process),
+            ProcessNetwork(self._network, at.host, process),
+            random.Random(f"{self._seed}/{node}/{at.lives}"),
+        )
+        try:
+            program = module.program(arguments)
+        except Exception as error:
+            self._report(process, error)
+            self._end(node, f"exit status {_exit_code(error)}", expected=False)
+            return
+        at.watch = self._watch(program)
+        if at.watch is not None:
+            at.watch.started(node, program)
+            process.observer = partial(self._observe, node, at.watch)
+        self._loop.start(process, self._live(node, process, program(ports)))
+
+    async def _live(self, node: str, process: Process, main: Coroutine[Any, Any, int]) -> None:
+        """The whole life of a process that ends by itself."""
+        try:
+            code = await main
+        except Exception as error:
+            self._report(process, error)
+            code = _exit_code(error)
+        self._end(node, f"exit status {code}", expected=process.stopping)
+
+    async def stop(self, node: str, timeout: float = 10.0) -> None:
+        at = self._nodes[node]
+        process = at.process
+        if process is None:
+            return
+        terminate = process.signals.get(signal.SIGTERM)
+        process.stopping = True
+        if terminate is None:
+            self._end(node, "killed by SIGTERM", expected=True)
+            return
+        terminate()
+        try:
+            async with asyncio.timeout(timeout):
+                await at.ended.wait()
+        except TimeoutError:
+            await self.kill(node)
+
+    async def kill(self, node: str) -> None:
+        self._end(node, "killed by SIGKILL", expected=True)
+
+    async def pause(self, node: str) -> None:
+        process = self._nodes[node].process
+        if process is None:
+            raise InjectionError(f"{node} is not running")
+        self._loop.pause(process)
+
+    async def resume(self, node: str) -> None:
+        process = self._nodes[node].process
+        if process is not None and process.paused:
+            self._loop.resume(process)
+
+    async def run(self, node: str, argv: Sequence[str], timeout: float = 10.0) -> Completed:
+        raise SetupError("the sim world has processes that are simulated, and runs no commands")
+
+    async def power_off(self, node: str) -> None:
+        at = self._nodes[node]
+        if not at.host.up:
+            return
+        self._network.power_off(at.host)
+        if at.process is not None:
+            self._loop.kill(at.process)
+        at.disk.cut_power()
+        self._end(node, "power cut", expected=True)
+
+    def _end(self, node: str, status: str, *, expected: bool) -> None:
+        """The process is gone: tell everybody."""
+        at = self._nodes[node]
+        process = at.process
+        if process is None:
+            return
+        at.process = None
+        self._loop.kill(process)
+        if at.host.up:
+            self._network.process_ended(at.host, process)
+            at.disk.process_died()
+        self._disarm(at)
+        if at.watch is not None:
+            at.watch.stopped(node)
+        assert at.log is not None
+        at.log.close()
+        at.ended.set()
+        record = Exit(node, status, expected)
+        self.exits.append(record)
+        for callback in self._exit_callbacks:
+            # Whoever made the process end: what follows from it is the harness's.
+            Context().run(callback, record)
+
+    # --- Other damage
+
+    async def cut(self, links: Iterable[Link]) -> None:
+        self._network.cut(links)
+
+    async def shape(self, links: Mapping[Link, Shape]) -> None:
+        self._network.shape(links)
+
+    async def set_clock(self, node: str, wall_offset: float, rate: float) -> None:
+        clock = self._nodes[node].clock
+        clock.wall_offset_ns = round(wall_offset * 1e9)
+        clock.run_at(rate)
+
+    async def set_disk(self, node: str, condition: DiskCondition) -> None:
+        self._nodes[node].disk.condition = condition
+
+    async def rot(self, node: str, record: str) -> str | None:
+        at = self._nodes[node]
+        for name in at.disk.names():
+            if record == "any" or (at.watch is not None and record in at.watch.records(name, b"")):
+                where = at.disk.rot(name)
+                if where is not None:
+                    return f"byte {where} of {name}"
+        return None
+
+    async def set_trap(self, node: str, step: CrashStep, record: str) -> None:
+        at = self._nodes[node]
+        at.traps.append((step, record))
+        at.disk.on_step = partial(self._stepped, node)
+
+    def _stepped(self, node: str, step: CrashStep, file: str, data: bytes) -> None:
+        """The disk has come to a step: whether a trap waits for it."""
+        at = self._nodes[node]
+        records = frozenset() if at.watch is None else at.watch.records(file, data)
+        if any(awaited == step and record in ("any", *records) for awaited, record in at.traps):
+            self._network.power_off(at.host)
+            assert at.process is not None
+            self._loop.kill(at.process)
+            at.disk.cut_power()
+            self._end(node, f"power cut when {'/'.join(sorted(records)) or file} was {step}", expected=True)
+
+    def _disarm(self, at: _Node) -> None:
+        at.traps.clear()
+        at.disk.on_step = None
+
+    # --- Clients
+
+    async def connect(
+        self, factory: Callable[[], asyncio.Protocol], node: str, port: int
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        address = (self.address(node), port)
+        transport, protocol = await self._network.connect(self._network.outside, factory, address)
+        assert isinstance(protocol, asyncio.Protocol)
+        return transport, protocol
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            for node in self.nodes:
+                self._end(node, "killed by SIGKILL", expected=True)
+
+    # --- What processes say, and what is seen of them
+
+    def _watch(self, program: Any) -> Watch | None:
+        """One for all programs of the same kind."""
+        make = getattr(program, "watch", None)
+        if make is None:
+            return None
+        kind = type(program)
+        if kind not in self._watches:
+            self._watches[kind] = make()
+        return self._watches[kind]
+
+    def _observe(self, node: str, watch: Watch) -> None:
+        try:
+            watch.observe(node)
+        except Exception as error:
+            self._violated(f"{node} at {self._loop.now_ns / 1e9:.6f} s: {type(error).__name__}: {error}")
+
+    def _violated(self, what: str) -> None:
+        if self.violation is not None:
+            return
+        self.violation = what
+        for at in self._nodes.values():
+            if at.process is not None:
+                at.process.observer = None
+                self._loop.pause(at.process)
+        for callback in self._violation_callbacks:
+            callback(what)
+
+    def _report(self, process: Process, error: BaseException) -> None:
+        """What ended a process, in its log."""
+        if getattr(error, "code", None) is None:
+            process.log("".join(traceback.format_exception(error)))
+        else:
+            process.log(f"{error}\n")
+
+    def _unhandled(self, process: Process | None, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        lines = [f"{context['message']}\n"]
+        if isinstance(error, BaseException):
+            lines += traceback.format_exception(error)
+        if process is None or not process.alive:
+            logging.getLogger("harness.sim").error("%s", "".join(lines))
+        else:
+            process.log("".join(lines))
+
+    def _write_log(self, log: TextIO, text: str) -> None:
+        if not log.closed:
+            log.write(text)
+
+
+def _exit_code(error: Exception) -> int:
+    code = getattr(error, "code", None)
+    return code if isinstance(code, int) else CRASH_EXIT_CODE
+
+
+class _Router(logging.Handler):
+    """Sends what a process logs to its node's log."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        super().__init__(logging.INFO)
+        self._loop = loop
+        self.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        process = self._loop.running
+        if process is not None and process.alive:
+            process.log(self._line(process, record))
+
+    def _line(self, process: Process, record: logging.LogRecord) -> str:
+        seconds, nanoseconds = divmod(process.wall_ns(), 1_000_000_000)
+        hours, rest = divmod(seconds % 86400, 3600)
+        stamp = f"{hours:02}:{rest // 60:02}:{rest % 60:02}.{nanoseconds // 1_000_000:03}"
+        text = f"2026-01-01T{stamp}Z [{record.levelname}] {record.name}: {record.getMessage()}\n"
+        if record.exc_info:
+            text += logging.Formatter().formatException(record.exc_info) + "\n"
+        return text
+
+
+@contextmanager
+def logs(loop: SimulatedLoop) -> Iterator[None]:
+    """What processes of the loop log goes to their nodes' logs, and nowhere else."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    router = _Router(loop)
+    outside = _Outside(loop)
+    for handler in handlers:
+        handler.addFilter(outside)
+    root.addHandler(router)
+    root.setLevel(min(level, logging.INFO))
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(router)
+        for handler in handlers:
+            handler.removeFilter(outside)
+
+
+class _Outside(logging.Filter):
+    """Passes what no process says."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self._loop.running is None
