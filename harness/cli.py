@@ -187,12 +187,13 @@ def _judge(path: Path, options: argparse.Namespace) -> Results:
     record_path = path / "test.json"
     if options.model is not None or not record_path.exists():
         return judge(history, [Linearizable(options.model or "cas-register", options.failed_cas)], [])
-    checkers = checkers_of(test_of(store.read_test(path)))
+    test = test_of(store.read_test(path))
+    checkers, safety_only = checkers_of(test), test.nemesis.safety_only
     try:
         earlier = store.read_results(path)
     except FileNotFoundError:
-        return conclude(path, history, checkers, [])
-    return judge(history, checkers, earlier.problems)
+        return conclude(path, history, checkers, [], safety_only)
+    return judge(history, checkers, earlier.problems, safety_only)
 
 
 # --- splitbrain clean ----------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ Rules
 2. The values are those that the package `nemesis` documents: `start-partition` carries the complete set of
    directed links that are cut from then on, `start-kill` and `start-pause` the nodes hit, their `stop-` the
    nodes that run again.
-3. After an operation of which one cannot tell what it did (it did not complete), nothing is known.
+3. While traps are set, packets are lost or clocks run at other speeds, the condition is in doubt throughout.
+4. After an operation of which one cannot tell what it did (it did not complete), nothing is known.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from harness.history import History, Op
 Link = tuple[str, str]
 """A directed pair of nodes: what the first sends, the second does not receive."""
 
-FAULTS = frozenset(
-    {"start-partition", "stop-partition", "start-kill", "stop-kill", "start-pause", "stop-pause"}
-)
+_KINDS = ("partition", "kill", "power", "pause", "crash-point", "network", "clock", "disk")
+_VAGUE = ("crash-point", "network", "clock")
+"""While one of these goes on, who is dead and who hears whom is not known."""
+
+FAULTS = frozenset(f"{verb}-{kind}" for verb in ("start", "stop") for kind in _KINDS)
 """The functions that are understood; others leave the condition as it is."""
 
 
@@ -38,11 +41,13 @@ class Condition:
     cut: frozenset[Link] = frozenset()
     dead: frozenset[str] = frozenset()
     paused: frozenset[str] = frozenset()
+    vague: frozenset[str] = frozenset()
+    """What else goes on of which nobody knows whom it hits when."""
 
     @property
     def whole(self) -> bool:
         """Nothing is broken."""
-        return not (self.cut or self.dead or self.paused)
+        return not (self.cut or self.dead or self.paused or self.vague)
 
     def running(self, nodes: Iterable[str]) -> list[str]:
         return [node for node in nodes if node not in self.dead and node not in self.paused]
@@ -68,6 +73,11 @@ class Condition:
 
 def conditions(history: History) -> list[Condition]:
     """The cluster's conditions in order of time; what is between two of them is in doubt."""
+    return [condition for condition in _timeline(history)[0] if not condition.vague]
+
+
+def _timeline(history: History) -> tuple[list[Condition], bool]:
+    """All conditions, also the vague ones; and whether they go on to the end of the history."""
     end_ns = int(history.time[-1]) if len(history) else 0
     found: list[Condition] = []
     current = Condition(0, end_ns)
@@ -77,9 +87,9 @@ def conditions(history: History) -> list[Condition]:
         found.append(replace(current, end_ns=begun.time))
         after = _after(current, completed) if completed is not None else None
         if after is None:
-            return found
+            return found, False
         current = after
-    return [*found, replace(current, end_ns=max(end_ns, current.begin_ns))]
+    return [*found, replace(current, end_ns=max(end_ns, current.begin_ns))], True
 
 
 def _after(current: Condition, completed: Op) -> Condition | None:
@@ -88,27 +98,33 @@ def _after(current: Condition, completed: Op) -> Condition | None:
     if completed.error is not None or not isinstance(value, dict):
         return None
     began = replace(current, begin_ns=completed.time)
-    if completed.f.endswith("-partition"):
+    verb, _, kind = completed.f.partition("-")
+    starts = verb == "start"
+    if kind == "partition":
         return replace(began, cut=frozenset((sender, receiver) for sender, receiver in value["cut"]))
-    nodes = frozenset(value["nodes"])
-    if completed.f == "start-kill":
+    if kind in _VAGUE:
+        vague = current.vague | {kind} if starts else current.vague - {kind}
+        began = replace(began, vague=vague)
+    if kind == "disk" and value.get("condition", "slow") != "slow":
+        return None  # agents may end by themselves
+    nodes = frozenset(value.get("nodes", ()))
+    if kind in ("kill", "power") and starts:
         return replace(began, dead=current.dead | nodes, paused=current.paused - nodes)
-    if completed.f == "stop-kill":
+    if kind in ("kill", "power") or (kind == "crash-point" and not starts):
         return replace(began, dead=current.dead - nodes)
-    if completed.f == "start-pause":
-        return replace(began, paused=current.paused | nodes)
-    return replace(began, paused=current.paused - nodes)
+    if kind == "pause":
+        return replace(began, paused=current.paused | nodes if starts else current.paused - nodes)
+    return began
 
 
 def last_heal_ns(history: History) -> int | None:
     """When the last fault was over: the cluster is whole from then to the end. None if it is not whole at the
     end, or if one cannot tell."""
-    known = conditions(history)
-    faults = [pair for pair in history.nemesis if pair[0].f in FAULTS]
-    if len(known) != len(faults) + 1 or not known[-1].whole:
+    timeline, complete = _timeline(history)
+    if not complete or not timeline[-1].whole:
         return None
-    heal = known[-1].begin_ns
-    for condition in reversed(known):
+    heal = timeline[-1].begin_ns
+    for condition in reversed(timeline):
         if not condition.whole:
             break
         heal = condition.begin_ns

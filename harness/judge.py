@@ -25,6 +25,7 @@ CHECK_TIMEOUT = 120.0
 """Seconds that one checker may take."""
 
 _BY_PROBLEM: Mapping[str, Outcome] = {
+    "violation": "invalid",
     "setup": "setup failed",
     "injection": "injection failed",
     "crash": "crashed",
@@ -46,10 +47,21 @@ _WEIGHT: Sequence[Outcome] = (
 """The weightiest first."""
 
 
+_COUNT_ALWAYS: Sequence[Outcome] = ("invalid", "setup failed", "injection failed")
+"""Whatever else the faults excuse."""
+
+
 def judge(
-    history: History, checkers: Iterable[Checker], problems: Sequence[Problem | ProblemRecord]
+    history: History,
+    checkers: Iterable[Checker],
+    problems: Sequence[Problem | ProblemRecord],
+    safety_only: bool = False,
 ) -> Results:
-    """Check the history and weigh the verdicts and problems against each other."""
+    """Check the history and weigh the verdicts and problems against each other.
+
+    `safety_only`: the faults went beyond what a system can be expected to come back from, so that only what
+    must never happen counts, and trouble with the run itself.
+    """
     verdicts = [check(checker, history, CHECK_TIMEOUT) for checker in checkers]
     reasons: list[tuple[Outcome, str]] = [
         (outcome_of(verdict), f"{verdict.checker}: {verdict.summary}") for verdict in verdicts
@@ -57,6 +69,9 @@ def judge(
     reasons += [(_BY_PROBLEM[problem.kind], problem.message) for problem in problems]
     if not verdicts:
         reasons.append(("unknown", "nothing was checked"))
+    elif safety_only:
+        reasons = [reason for reason in reasons if reason[0] in _COUNT_ALWAYS]
+        reasons.append(("valid", "Nothing that must never happen has happened; nothing else was asked."))
     outcome, summary = min(reasons, key=lambda reason: _WEIGHT.index(reason[0]))
     counts = _counts(history)
     return Results(
@@ -75,12 +90,13 @@ def conclude(
     history: History,
     checkers: Iterable[Checker],
     problems: Sequence[Problem | ProblemRecord],
+    safety_only: bool = False,
 ) -> Results:
     """Judge, and write verdicts.json and the report. Raises `harness.store.StoreError`.
 
     A report that cannot be made does not hide the verdict, but nothing is green without it.
     """
-    results = judge(history, checkers, problems)
+    results = judge(history, checkers, problems, safety_only)
     store.write_results(directory, results)
     try:
         report.write(directory)

@@ -281,7 +281,8 @@ class Promise:
         store.write_test(directory, self._record)
         result = self._drive(directory)
         history = History.read(directory / "history.jsonl")
-        return directory, conclude(directory, history, self._checkers(), result.problems)
+        safety_only = self._test.nemesis.safety_only
+        return directory, conclude(directory, history, self._checkers(), result.problems, safety_only)
 
     def _describe(self) -> None:
         """Complete the record by what is known only now."""

@@ -15,9 +15,12 @@ Theory of operation
     setup      the world is opened, the system started and awaited
     main       clients and nemesis, for the test's time limit
     heal       the nemesis package's final generator: cuts healed, processes resumed and started again
+    core       of some packages: a few nodes are taken out again, and the rest has to recover without them
     recovery   the clients go on where they were, until every node has answered again (or its bound is over)
     final      the workload's final generator
     close      clients are closed, the world is taken down; logs are in its folder
+
+A world that looks inside may see a promise broken: everything stops then, as it is.
 
 Whatever ends the main phase early (Ctrl-C, a fault that was not injected, a bug in a generator), the heal
 follows; only a second Ctrl-C skips it, and the world is taken down even then.
@@ -27,7 +30,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +38,7 @@ from random import Random
 from typing import Any, ClassVar, Literal, Protocol
 
 from harness import generator as gen
-from harness.generator import Generator, GeneratorError, Operation, Source
+from harness.generator import Generator, GeneratorError, Operation, Source, Thread
 from harness.history import History, Op
 from harness.interpreter import Client as Client
 from harness.interpreter import Interpreter
@@ -73,6 +76,10 @@ class Workload(Protocol):
 
     def final_generator(self, test: Test) -> Source:
         """What clients do once everything is healed and the system has recovered (final reads), or None."""
+        ...
+
+    def probe(self) -> Operation:
+        """An operation that changes nothing, to find out whether a node serves."""
         ...
 
     def recovery_seconds(self, test: Test) -> float:
@@ -136,8 +143,25 @@ class Package:
     final_generator: Source
     """Operations that undo everything that may have been done; harmless if nothing was."""
     marks: tuple[Mark, ...]
+    core: Source = None
+    """What takes some nodes out after the heal (its completion says {"nodes": ...}), if the others should
+    first recover without them. `final_generator` has to bring them back."""
+    safety_only: bool = False
+    """The faults go beyond what a system can be expected to come back from: nothing but safety is judged."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Faults asked for (by `all`) that this world cannot do, and why: said aloud in header and report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What happens in a run, spelt out, in place of what generators would draw."""
+
+    operations: Source
+    """The clients', with their times, up to the end of the recovery."""
+    faults: Source
+    """The nemesis's in the main phase, with their times."""
+    final: bool
+    """Whether the workload's final operations follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +181,7 @@ class Test:
     time_limit: float
     operation_timeout: float
     seed: int
+    script: Script | None = None
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -171,7 +196,9 @@ class Test:
         return self.nodes[thread % len(self.nodes)]
 
 
-ProblemKind = Literal["setup", "injection", "crash", "harness", "no-success", "recovery", "interrupted"]
+ProblemKind = Literal[
+    "violation", "setup", "injection", "crash", "harness", "no-success", "recovery", "interrupted"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +206,10 @@ class Problem:
     """Something about the run itself that keeps it from being green (but for "interrupted")."""
 
     kind: ProblemKind
-    """setup: the system did not come up · injection: a fault was not injected or not healed ·
-    crash: an agent ended on its own · harness: a bug in a client, generator or nemesis ·
-    no-success: a function was tried and never succeeded · recovery: it did not serve again after the heal ·
+    """violation: the world saw a promise broken inside · setup: the system did not come up ·
+    injection: a fault was not injected or not healed · crash: an agent ended on its own ·
+    harness: a bug in a client, generator or nemesis · no-success: a function was tried and never succeeded ·
+    recovery: it did not serve again after the heal ·
     interrupted: somebody pressed Ctrl-C (what was recorded is judged as it is)."""
     message: str
 
@@ -205,6 +233,10 @@ class Observer(Protocol):
         ...
 
     def event(self, event: Op) -> None: ...
+
+
+class Frozen(Exception):
+    """The world saw a promise broken and stopped everything: there is nothing more to be done."""
 
 
 SETUP_TIMEOUT = 60.0
@@ -235,8 +267,12 @@ class _Run:
         self.problems: list[Problem] = []
         self.interrupted = False
         self.healing = False
+        self.reducing = False
         self.interpreter: Interpreter | None = None
         self.seen_bugs: set[str] = set()
+        self.left_out: frozenset[str] = frozenset()
+        """Nodes that the core has to do without."""
+        self.starting: asyncio.Task[None] | None = None
 
     async def run(self) -> Result:
         recorder = Recorder(
@@ -255,8 +291,11 @@ class _Run:
         cluster: Cluster | None = None
         try:
             cluster = await self.world.open(self.test.nodes, self._nodes_directory(), self.test.seed)
+            cluster.on_violation(self._violated)
             await self._start_system(cluster)
             await self._operate(cluster, recorder)
+        except Frozen:
+            pass  # it is among the problems
         except (SetupError, InjectionError) as error:  # after the set-up, the interpreter has the latter
             self._problem("setup", str(error))
         finally:
@@ -275,8 +314,19 @@ class _Run:
 
     async def _start_system(self, cluster: Cluster) -> None:
         system, options = self.test.system, self.test.options
-        await asyncio.gather(*(system.start(cluster, options, node) for node in cluster.nodes))
-        await system.await_ready(cluster, options, SETUP_TIMEOUT)
+
+        async def start() -> None:
+            await asyncio.gather(*(system.start(cluster, options, node) for node in cluster.nodes))
+            await system.await_ready(cluster, options, SETUP_TIMEOUT)
+
+        self.starting = asyncio.create_task(start())
+        try:
+            await self.starting
+        except asyncio.CancelledError:
+            if self._is_frozen():
+                raise Frozen from None
+            self.starting.cancel()
+            raise
 
     async def _operate(self, cluster: Cluster, recorder: Recorder) -> None:
         """Everything from the first operation to the last."""
@@ -289,7 +339,7 @@ class _Run:
             recorder=recorder,
             node=test.node,
             open_client=lambda node: test.workload.open(test, cluster, node),
-            nemesis=lambda operation: test.nemesis.nemesis.invoke(environment, operation),
+            nemesis=lambda operation: self._inject(environment, operation),
             on_bug=self._bug,
             on_injection_failure=self._not_injected,
         )
@@ -300,19 +350,30 @@ class _Run:
                 clients = await self._main(interpreter)
             finally:
                 await self._heal(interpreter)
+            if clients is not None and self.test.nemesis.core is not None and not self._given_up():
+                clients = await self._recover_without(interpreter, recorder, clients)
             if clients is not None and not self._given_up():
                 await self._recover(interpreter, recorder, clients)
-            if not self._given_up():
+            if not self._given_up() and (test.script is None or test.script.final):
                 await self._finish(interpreter, recorder)
         finally:
             await interpreter.close()
+
+    async def _inject(self, environment: Environment, operation: Operation) -> Any:
+        value = await self.test.nemesis.nemesis.invoke(environment, operation)
+        if self.reducing:
+            self.left_out |= frozenset(value["nodes"])
+        return value
 
     async def _main(self, interpreter: Interpreter) -> Generator | None:
         """Clients and nemesis together. Returns what is left of the clients' generator."""
         test = self.test
         self.observer.phase("main")
-        clients = gen.clients(gen.keyed("clients", gen.stagger(1 / test.rate, test.workload.generator(test))))
-        nemesis = gen.nemesis(test.nemesis.generator)
+        script = test.script
+        if script is None:
+            paced = gen.keyed("clients", gen.stagger(1 / test.rate, test.workload.generator(test)))
+            script = Script(paced, test.nemesis.generator, final=True)
+        clients, nemesis = gen.clients(script.operations), gen.nemesis(script.faults)
         left = await self._phase(
             interpreter, gen.any_of(clients, nemesis), deadline=gen.nanoseconds(test.time_limit)
         )
@@ -320,6 +381,8 @@ class _Run:
 
     async def _heal(self, interpreter: Interpreter) -> None:
         """Undo all damage. Nothing stops this but cancellation: not Ctrl-C, not a part of it that fails."""
+        if self._is_frozen():
+            return
         self.observer.phase("heal")
         self.healing = True
         try:
@@ -329,8 +392,25 @@ class _Run:
         finally:
             self.healing = False
 
-    async def _recover(self, interpreter: Interpreter, recorder: Recorder, clients: Generator) -> None:
-        """Let the clients go on until every node that has any has answered one."""
+    async def _recover_without(
+        self, interpreter: Interpreter, recorder: Recorder, clients: Generator
+    ) -> Generator | None:
+        """Take some nodes out, have the others recover, and bring them back."""
+        self.observer.phase("core")
+        self.reducing = True
+        try:
+            await self._phase(interpreter, gen.nemesis(self.test.nemesis.core), await_clients=False)
+        finally:
+            self.reducing = False
+        left = None if self._given_up() else await self._recover(interpreter, recorder, clients)
+        self.left_out = frozenset()
+        await self._heal(interpreter)
+        return left
+
+    async def _recover(
+        self, interpreter: Interpreter, recorder: Recorder, clients: Generator
+    ) -> Generator | None:
+        """Let the clients go on until every node that has any has answered one. Returns what is left."""
         test = self.test
         self.observer.phase("recovery")
         healed = recorder.now()
@@ -338,7 +418,7 @@ class _Run:
         if not self.interrupted:
             at_least += gen.nanoseconds(test.workload.recovery_seconds(test))
         bound = test.system.recovery_bound(test.options)
-        silent = {test.node(thread) for thread in range(test.concurrency)}
+        silent = {test.node(thread) for thread in range(test.concurrency)} - self.left_out
 
         def recovered(event: Op) -> bool:
             if event.type == "ok" and event.node is not None:
@@ -348,13 +428,23 @@ class _Run:
         # The operation that shows the recovery may itself take as long as an operation may.
         deadline = max(at_least, healed + gen.nanoseconds(bound + test.operation_timeout))
         left = await self._phase(interpreter, clients, deadline=deadline, stop_when=recovered)
+        if test.script is not None and silent and not self._given_up() and recorder.now() < deadline:
+            # The script has ended, and what it leaves open is to be found out.
+            probe = gen.each_thread(gen.until_ok(gen.repeat(test.workload.probe())))
+            paced = gen.stagger(1 / test.rate, gen.on_threads(self._talks_to(silent), probe))
+            await self._phase(interpreter, paced, deadline=deadline, stop_when=recovered)
         if left is not None and silent and not self.interrupted and recorder.now() >= deadline:
             seconds = (recorder.now() - healed) / 1e9
+            without = f", without {', '.join(sorted(self.left_out))}" if self.left_out else ""
             self._problem(
                 "recovery",
                 f"no operation succeeded on {', '.join(sorted(silent))} in the {seconds:.1f} s after "
-                f"the last heal; {test.system.name} promises {bound:g} s",
+                f"the last heal{without}; {test.system.name} promises {bound:g} s",
             )
+        return None if left is None else gen.clients(left)
+
+    def _talks_to(self, nodes: Set[str]) -> Callable[[Thread], bool]:
+        return lambda thread: isinstance(thread, int) and self.test.node(thread) in nodes
 
     async def _finish(self, interpreter: Interpreter, recorder: Recorder) -> None:
         """The final operations, at the test's rate: what retries must not flood a node that is down."""
@@ -380,7 +470,7 @@ class _Run:
             return await interpreter.run(
                 source, deadline=deadline, stop_when=stop_when, await_clients=await_clients
             )
-        except Unwritable:
+        except (Unwritable, Frozen):
             raise
         except Exception as error:
             what = str(error) if isinstance(error, GeneratorError) else f"{type(error).__name__}: {error}"
@@ -394,7 +484,17 @@ class _Run:
 
     def _given_up(self) -> bool:
         """Whether what the cluster would still say is worth nothing: what was injected is not known."""
-        return any(problem.kind in ("injection", "harness") for problem in self.problems)
+        return any(problem.kind in ("injection", "harness", "violation") for problem in self.problems)
+
+    def _is_frozen(self) -> bool:
+        return any(problem.kind == "violation" for problem in self.problems)
+
+    def _violated(self, what: str) -> None:
+        self._problem("violation", what)
+        if self.interpreter is not None:
+            self.interpreter.fail(Frozen())
+        elif self.starting is not None:
+            self.starting.cancel()
 
     def _bug(self, message: str) -> None:
         if message not in self.seen_bugs:  # once each: a client may run into its bug a thousand times

@@ -59,7 +59,7 @@ class Watch:
             raise violation
 
     def records(self, file: str, data: bytes) -> frozenset[str]:
-        """What an agent writes: "snapshot", "node-id", or "log" and what it holds ("vote", "entries", ...)."""
+        """What an agent writes: "snapshot", "node-id", or "log" and what is in it: "vote", "entries", ..."""
         if file in (SNAPSHOT_FILE, NODE_ID_FILE):
             return frozenset({file})
         return kinds_of_batches(data) | {"log"}

@@ -3,14 +3,25 @@
 What the history says of them (both events of a nemesis operation are `info`; the first carries the target
 specification, the second what was really done, in full):
 
-| f                 | value of the first            | value of the second                                 |
-|-------------------|-------------------------------|-----------------------------------------------------|
-| `start-partition` | `"majorities-ring"`, ...      | `{"target": ..., "cut": [[sender, receiver], ...]}` |
-| `stop-partition`  | `None`                        | `{"cut": []}`                                       |
-| `start-kill`      | `"leader"`, `"minority"`, ... | `{"target": ..., "nodes": ["n1", ...]}`: now dead   |
-| `stop-kill`       | `None`                        | `{"nodes": [...]}`: started again                   |
-| `start-pause`     | `"leader"`, `"minority"`, ... | `{"target": ..., "nodes": [...]}`: now stopped      |
-| `stop-pause`      | `None`                        | `{"nodes": [...]}`: running again                   |
+| f                   | value of the first            | value of the second                               |
+|---------------------|-------------------------------|---------------------------------------------------|
+| `start-partition`   | `"majorities-ring"`, ...      | `{"target": ..., "cut": [[sender, receiver], ...]}` |
+| `stop-partition`    | `None`                        | `{"cut": []}`                                     |
+| `start-kill`        | `"leader"`, `"minority"`, ... | `{"target": ..., "nodes": ["n1", ...]}`: now dead |
+| `stop-kill`         | `None`                        | `{"nodes": [...]}`: started again                 |
+| `start-pause`       | `"leader"`, `"minority"`, ... | `{"target": ..., "nodes": [...]}`: now stopped    |
+| `stop-pause`        | `None`                        | `{"nodes": [...]}`: running again                 |
+| `start-power`       | `"leader"`, `"minority"`, ... | `{"target": ..., "nodes": [...]}`: without power  |
+| `stop-power`        | `None`                        | `{"nodes": [...]}`: started again                 |
+| `start-crash-point` | `["all", "written", "vote"]`  | `{"nodes": [...], "step": ..., "record": ..., ...}` |
+| `stop-crash-point`  | `None`                        | `{"nodes": [...]}`: started again                 |
+| `start-network`     | `{"links": "all", "lost": 0.1}` | `{"links": [...], "lost": 0.1, ...}`            |
+| `start-clock`       | `"one"`, `"all"`, ...         | `{"clocks": {"n1": {"offset": ..., "rate": ...}}}` |
+| `start-disk`        | `["one", "slow"]`             | `{"nodes": [...], "condition": ..., ...}`         |
+| `stop-network`, `stop-clock`, `stop-disk` | `None`  | `{}`                                              |
+
+An order may also carry what a completion says, in full, in place of a specification: that is how a scenario
+repeats exactly what happened.
 
 A fault lasts from the completion of its `start-` to that of its `stop-`. The `stop-`s after the main phase
 (`Package.final_generator`) undo whatever is left: the last of them is the final heal.
@@ -38,14 +49,25 @@ class NemesisError(Exception):
 def registry() -> Mapping[str, Factory]:
     """Every package by name, in the order in which their final generators heal."""
     # Here, because these modules stand on this package themselves.
+    from nemesis.machine import clock, disk, network
     from nemesis.partition import partition
-    from nemesis.process import kill, pause
+    from nemesis.process import kill, pause, power
+    from nemesis.traps import crash_point
 
-    return {"partition": partition, "pause": pause, "kill": kill}
+    return {
+        "partition": partition,
+        "network": network,
+        "clock": clock,
+        "disk": disk,
+        "pause": pause,
+        "crash-point": crash_point,
+        "power": power,
+        "kill": kill,
+    }
 
 
 def package(names: str, *, capabilities: frozenset[str], nodes: int, timing: Timing, seed: int) -> Package:
-    """The package of a comma-separated list of names, of `none`, or of `all` that the world can do.
+    """The package of a comma-separated list of names, of `none`, of `all` that the world can do, or `swarm`.
 
     Raises NemesisError for a name that is not known, or whose faults the world cannot do.
     """
@@ -53,11 +75,15 @@ def package(names: str, *, capabilities: frozenset[str], nodes: int, timing: Tim
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if wanted == ["none"]:
         return NONE
+    if wanted == ["swarm"]:
+        from nemesis.swarm import swarm
+
+        return swarm(capabilities, nodes, timing, seed)
     everything = wanted == ["all"]
     unknown = [name for name in wanted if name not in known]
     if not wanted or (unknown and not everything):
         raise NemesisError(
-            f"no nemesis {', '.join(unknown) or names!r}; there are none, {', '.join(known)} and all "
+            f"no nemesis {', '.join(unknown) or names!r}; there are none, {', '.join(known)}, swarm and all "
             "(several: joined by commas)"
         )
     chosen: list[Package] = []
@@ -84,6 +110,7 @@ def compose(packages: Sequence[Package], *, name: str, skipped: Mapping[str, str
         generator=gen.any_of(*(package.generator for package in packages)),
         final_generator=gen.concat(*(package.final_generator for package in packages)),
         marks=tuple(mark for package in packages for mark in package.marks),
+        safety_only=any(package.safety_only for package in packages),
         skipped=skipped,
     )
 

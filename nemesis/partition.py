@@ -26,7 +26,10 @@ TARGETS: Mapping[str, str] = {
 
 
 class Partition:
-    """The nemesis: `start-partition` with a target as its value, and `stop-partition`."""
+    """The nemesis: `start-partition` with a target as its value, and `stop-partition`.
+
+    A target may also be what a completion says, `{"cut": [[sender, receiver], ...]}`: exactly these links.
+    """
 
     fs = frozenset({"start-partition", "stop-partition"})
 
@@ -36,14 +39,16 @@ class Partition:
             return {"cut": []}
         grudge, note = await _grudge(environment, operation.value)
         await environment.cluster.cut(grudge)
-        return {"target": operation.value, "cut": sorted(grudge), **note}
+        return {"target": targets.name(operation.value), "cut": sorted(grudge), **note}
 
 
-async def _grudge(environment: Environment, target: str) -> tuple[Grudge, dict[str, Any]]:
+async def _grudge(environment: Environment, target: str | Mapping[str, Any]) -> tuple[Grudge, dict[str, Any]]:
     """The links to cut for a target, and what else the history should say of it."""
     nodes, random = environment.cluster.nodes, environment.random
     servers = nodes[: environment.options.servers]
     note: dict[str, Any] = {}
+    if isinstance(target, Mapping):
+        return frozenset((sender, receiver) for sender, receiver in target["cut"]), note
     match target:
         case "leader":
             node, note = await targets.leader(environment)

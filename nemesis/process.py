@@ -1,4 +1,7 @@
-"""Faults of processes: `kill` (SIGKILL, and later a new start over the same data) and `pause` (SIGSTOP)."""
+"""Faults of processes and machines: `kill` (SIGKILL), `power` (the unsynced is lost), `pause` (SIGSTOP).
+
+What was killed or lost its power starts again over what is left of its data.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,36 @@ class Kill:
     fs = frozenset({"start-kill", "stop-kill"})
 
     async def invoke(self, environment: Environment, operation: Operation) -> Any:
-        cluster = environment.cluster
-        if operation.f == "start-kill":
-            nodes, note = await targets.processes(environment, operation.value)
-            await asyncio.gather(*(cluster.kill(node) for node in nodes))
-            return {"target": operation.value, "nodes": nodes, **note}
-        nodes = [node for node in cluster.nodes if not cluster.running(node)]
-        try:
-            starts = (environment.system.start(cluster, environment.options, node) for node in nodes)
-            await asyncio.gather(*starts)
-        except SetupError as error:
-            raise InjectionError(f"a killed node did not start again: {error}") from error
-        return {"nodes": nodes}
+        if operation.f == "stop-kill":
+            return {"nodes": await start_again(environment)}
+        nodes, note = await targets.processes(environment, operation.value)
+        await asyncio.gather(*(environment.cluster.kill(node) for node in nodes))
+        return {"target": targets.name(operation.value), "nodes": nodes, **note}
+
+
+class Power:
+    """The nemesis: `start-power` with a target as its value; `stop-power` starts whatever does not run."""
+
+    fs = frozenset({"start-power", "stop-power"})
+
+    async def invoke(self, environment: Environment, operation: Operation) -> Any:
+        if operation.f == "stop-power":
+            return {"nodes": await start_again(environment)}
+        nodes, note = await targets.processes(environment, operation.value)
+        await asyncio.gather(*(environment.cluster.power_off(node) for node in nodes))
+        return {"target": targets.name(operation.value), "nodes": nodes, **note}
+
+
+async def start_again(environment: Environment) -> list[str]:
+    """Start every node that does not run; returns them. Raises InjectionError."""
+    cluster = environment.cluster
+    nodes = [node for node in cluster.nodes if not cluster.running(node)]
+    try:
+        starts = (environment.system.start(cluster, environment.options, node) for node in nodes)
+        await asyncio.gather(*starts)
+    except SetupError as error:
+        raise InjectionError(f"a node that was killed did not start again: {error}") from error
+    return nodes
 
 
 class Pause:
@@ -50,7 +71,7 @@ class Pause:
             nodes, note = await targets.processes(environment, operation.value)
             self._paused.update(nodes)
             await asyncio.gather(*(cluster.pause(node) for node in nodes))
-            return {"target": operation.value, "nodes": nodes, **note}
+            return {"target": targets.name(operation.value), "nodes": nodes, **note}
         # One that was killed meanwhile runs again, or will, without our help.
         nodes = [node for node in cluster.nodes if node in self._paused and cluster.running(node)]
         await asyncio.gather(*(cluster.resume(node) for node in nodes))
@@ -67,6 +88,18 @@ def kill(nodes: int, timing: Timing, random: Random) -> Package:
         generator=faults("kill", _targets(nodes), timing, random),
         final_generator=Operation("stop-kill"),
         marks=(Mark("kill", frozenset({"start-kill"}), frozenset({"stop-kill"}), "#7f4fbf"),),
+    )
+
+
+def power(nodes: int, timing: Timing, random: Random) -> Package:
+    """Power cuts of every kind, over the time limit; all start again at the end of each."""
+    return Package(
+        name="power",
+        capabilities=frozenset({"power"}),
+        nemesis=Power(),
+        generator=faults("power", _targets(nodes), timing, random),
+        final_generator=Operation("stop-power"),
+        marks=(Mark("power cut", frozenset({"start-power"}), frozenset({"stop-power"}), "#8c510a"),),
     )
 
 

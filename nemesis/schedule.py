@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from harness.generator import Operation, nanoseconds
 
 LEADER = "leader"
 
 _LEAD_IN = 2.0
-_PERIOD = 15.0
 _LATEST_START, _LATEST_STOP = 0.15, 0.97
 """Of a turn: so that there is quiet, however short, between two faults."""
 
@@ -29,12 +29,14 @@ class Timing:
     """Seconds of the main phase."""
     fault_seconds: float = 0.0
     """How long each fault should last at least, if the time limit allows two such turns."""
+    period: float = 15.0
+    """Seconds of a turn, fault and quiet together."""
 
 
-def faults(name: str, targets: Sequence[str], timing: Timing, random: Random) -> list[Operation]:
+def faults(name: str, targets: Sequence[Any], timing: Timing, random: Random) -> list[Operation]:
     """`start-<name>` (value: the target) and `stop-<name>` operations in turn, over the time limit."""
     lead_in = min(_LEAD_IN, timing.time_limit / 10)
-    least_period = max(_PERIOD, timing.fault_seconds / (_LATEST_STOP - _LATEST_START))
+    least_period = max(timing.period, timing.fault_seconds / (_LATEST_STOP - _LATEST_START))
     count = max(2, int((timing.time_limit - lead_in) / least_period))
     period = (timing.time_limit - lead_in) / count
     schedule: list[Operation] = []
@@ -47,10 +49,10 @@ def faults(name: str, targets: Sequence[str], timing: Timing, random: Random) ->
     return schedule
 
 
-def _draw(targets: Sequence[str], count: int, random: Random) -> list[str]:
+def _draw(targets: Sequence[Any], count: int, random: Random) -> list[Any]:
     """So many targets in random order, the leader among them if it is one of them."""
     others = [target for target in targets if target != LEADER]
-    drawn: list[str] = []
+    drawn: list[Any] = []
     while len(drawn) < count:
         first = [LEADER] if LEADER in targets else []
         drawn += first + random.sample(others, len(others))

@@ -1,12 +1,14 @@
 """Target specifications: `one`, `minority`, `majority`, `leader`, `all`, looked up when the fault comes.
 
-A specification never names a node, so that a test fits any cluster. `leader` waits a little for there to be
+A specification never names a node, so that a test fits any cluster. (A scenario does, to repeat what one
+came to: `{"nodes": [...]}`, as the completion of the fault says it.) `leader` waits a little for there to be
 one; a cluster without any is no reason to spare it, so another node is taken then, and the history says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from harness.run import Environment
@@ -40,12 +42,21 @@ async def leader(environment: Environment) -> tuple[str, dict[str, Any]]:
     }
 
 
-async def processes(environment: Environment, target: str) -> tuple[list[str], dict[str, Any]]:
+def name(target: Any) -> Any:
+    """What the history says of a target: its specification, whether or not it was spelt out."""
+    return target.get("target", "given") if isinstance(target, Mapping) else target
+
+
+async def processes(
+    environment: Environment, target: str | Mapping[str, Any]
+) -> tuple[list[str], dict[str, Any]]:
     """The running nodes that the specification means now, in the cluster's order, and what else to say."""
     cluster, random = environment.cluster, environment.random
     servers = cluster.nodes[: environment.options.servers]
     note: dict[str, Any] = {}
-    if target == LEADER:
+    if isinstance(target, Mapping):
+        chosen = target["nodes"]
+    elif target == LEADER:
         node, note = await leader(environment)
         chosen = [node]
     elif target == "one":

@@ -39,6 +39,9 @@ class Gossip:
     def final_generator(self, test: Test) -> Source:
         return None
 
+    def probe(self) -> Operation:
+        return Operation("members")
+
     def recovery_seconds(self, test: Test) -> float:
         # The convergence bound, and a second in which it is looked at.
         return _bounds(test).converge + 1.0

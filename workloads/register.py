@@ -46,6 +46,9 @@ class Register:
     def final_generator(self, test: Test) -> Source:
         return None
 
+    def probe(self) -> Operation:
+        return Operation("read", key="probe")
+
     def recovery_seconds(self, test: Test) -> float:
         # Long enough to read what was written during the last fault.
         return 2.0

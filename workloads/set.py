@@ -42,6 +42,9 @@ class Set:
     def final_generator(self, test: Test) -> Source:
         return gen.each_thread(gen.until_ok(gen.repeat(Operation("read"))))
 
+    def probe(self) -> Operation:
+        return Operation("read")
+
     def recovery_seconds(self, test: Test) -> float:
         return 0.0
 

@@ -162,9 +162,16 @@ class Cluster(Protocol):
         """
         ...
 
-    async def set_trap(self, node: str, step: CrashStep, record: str) -> None:
-        """Cut the node's power at the next such step of writing such a record ("any", or the system's)."""
+    async def set_trap(
+        self, node: str, step: CrashStep, record: str, sprung: Callable[[], None] | None = None
+    ) -> None:
+        """Cut the node's power at the next such step of writing such a record ("any", or the system's).
+
+        Calls `sprung` once it has. A trap goes with the process that it was set for.
+        """
         ...
+
+    async def clear_traps(self, node: str) -> None: ...
 
     async def shape(self, links: Mapping[Link, Shape]) -> None:
         """Shape exactly these directed links; all others are ordinary again."""
@@ -217,8 +224,13 @@ class Limited:
     async def power_off(self, node: str) -> None:
         raise _cannot(self, "power")
 
-    async def set_trap(self, node: str, step: CrashStep, record: str) -> None:
+    async def set_trap(
+        self, node: str, step: CrashStep, record: str, sprung: Callable[[], None] | None = None
+    ) -> None:
         raise _cannot(self, "crash point")
+
+    async def clear_traps(self, node: str) -> None:
+        """There are none."""
 
     async def shape(self, links: Mapping[Link, Shape]) -> None:
         raise _cannot(self, "shape")

@@ -17,7 +17,7 @@ from harness.history import History, Op
 from harness.run import Checker, Client, Result, Test, run
 from harness.systems import KV, Options, System
 from harness.systems.memory import Memory as MemorySystem
-from harness.worlds import CAPABILITIES, Cluster
+from harness.worlds import Cluster
 from harness.worlds.memory import Memory as MemoryWorld
 from harness.worlds.memory import MemoryCluster
 
@@ -74,6 +74,9 @@ class Registers:
     def final_generator(self, test: Test) -> Source:
         return self.final()
 
+    def probe(self) -> Operation:
+        return Operation("read", key=0)
+
     def recovery_seconds(self, test: Test) -> float:
         return self.recovery
 
@@ -92,7 +95,7 @@ class WatchedWorld(MemoryWorld):
     cluster: MemoryCluster | None = None
     closed = False
 
-    async def open(self, nodes: tuple[str, ...], directory: Path) -> Cluster:
+    async def open(self, nodes: tuple[str, ...], directory: Path, seed: int) -> Cluster:
         self.cluster = MemoryCluster(nodes, directory)
         close = self.cluster.close
         cuts: list[Any] = []
@@ -147,7 +150,7 @@ class Bench:
         """Have faults, on schedule or by another `generator`."""
         package = nemesis.package(
             names,
-            capabilities=frozenset(CAPABILITIES),
+            capabilities=MemoryWorld().capabilities,
             nodes=5,
             timing=nemesis.Timing(self.test.time_limit),
             seed=1,

@@ -60,7 +60,7 @@ class _Node:
         self.watch: Watch | None = None
         self.ended = asyncio.Event()
         self.log: TextIO | None = None
-        self.traps: list[tuple[CrashStep, str]] = []
+        self.traps: list[tuple[CrashStep, str, Callable[[], None] | None]] = []
         self.lives = 0
 
 
@@ -189,13 +189,15 @@ class SimCluster:
 
     async def power_off(self, node: str) -> None:
         at = self._nodes[node]
-        if not at.host.up:
-            return
+        if at.host.up:
+            self._power_off(at, "power cut")
+
+    def _power_off(self, at: _Node, status: str) -> None:
         self._network.power_off(at.host)
         if at.process is not None:
             self._loop.kill(at.process)
         at.disk.cut_power()
-        self._end(node, "power cut", expected=True)
+        self._end(at.host.name, status, expected=True)
 
     def _end(self, node: str, status: str, *, expected: bool) -> None:
         """The process is gone: tell everybody."""
@@ -245,21 +247,28 @@ class SimCluster:
                     return f"byte {where} of {name}"
         return None
 
-    async def set_trap(self, node: str, step: CrashStep, record: str) -> None:
+    async def set_trap(
+        self, node: str, step: CrashStep, record: str, sprung: Callable[[], None] | None = None
+    ) -> None:
         at = self._nodes[node]
-        at.traps.append((step, record))
+        if at.process is None:
+            raise InjectionError(f"{node} is not running")
+        at.traps.append((step, record, sprung))
         at.disk.on_step = partial(self._stepped, node)
+
+    async def clear_traps(self, node: str) -> None:
+        self._disarm(self._nodes[node])
 
     def _stepped(self, node: str, step: CrashStep, file: str, data: bytes) -> None:
         """The disk has come to a step: whether a trap waits for it."""
         at = self._nodes[node]
         records = frozenset() if at.watch is None else at.watch.records(file, data)
-        if any(awaited == step and record in ("any", *records) for awaited, record in at.traps):
-            self._network.power_off(at.host)
-            assert at.process is not None
-            self._loop.kill(at.process)
-            at.disk.cut_power()
-            self._end(node, f"power cut when {'/'.join(sorted(records)) or file} was {step}", expected=True)
+        hit = [trap for trap in at.traps if trap[0] == step and trap[1] in ("any", *records)]
+        if hit:
+            self._power_off(at, f"power cut when {hit[0][1]} was {step}")
+            for _, _, sprung in hit:
+                if sprung is not None:
+                    Context().run(sprung)
 
     def _disarm(self, at: _Node) -> None:
         at.traps.clear()
@@ -297,7 +306,7 @@ class SimCluster:
         try:
             watch.observe(node)
         except Exception as error:
-            self._violated(f"{node} at {self._loop.now_ns / 1e9:.6f} s: {type(error).__name__}: {error}")
+            self._violated(f"{error} (seen on {node})")
 
     def _violated(self, what: str) -> None:
         if self.violation is not None:
