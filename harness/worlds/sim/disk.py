@@ -260,9 +260,11 @@ class ProcessDisk:
             self._disk.remove(name)
 
     async def sync(self, name: str) -> None:
-        if self._process.alive:
-            await self._disk.sync(name)
+        await self._process.halt_if_dead()
+        await self._disk.sync(name)
+        await self._process.halt_if_dead()
 
     async def replace(self, name: str, data: bytes) -> None:
-        if self._process.alive:
-            await self._disk.replace(name, data)
+        await self._process.halt_if_dead()
+        await self._disk.replace(name, data)
+        await self._process.halt_if_dead()

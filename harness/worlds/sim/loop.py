@@ -80,6 +80,11 @@ class Process:
     def __repr__(self) -> str:
         return f"<Process {self.name}>"
 
+    async def halt_if_dead(self) -> None:
+        """For the ports: who died in the middle of a callback of its own gets no further than this."""
+        if not self.alive:
+            await asyncio.get_running_loop().create_future()
+
 
 _current: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 

@@ -240,18 +240,21 @@ class ProcessNetwork:
         self._process = process
 
     async def listen(self, factory: Callable[[], asyncio.Protocol], address: Address) -> Listener:
+        await self._process.halt_if_dead()
         port = self._bind(address, self._host.listeners)
         listener = Listener(self._network, self._host, self._process, factory, (address[0], port))
         self._host.listeners[port] = listener
         return listener
 
     async def connect(self, factory: Callable[[], asyncio.Protocol], address: Address) -> asyncio.Transport:
+        await self._process.halt_if_dead()
         end, _ = await self._network.connect(self._host, factory, address)
         return end
 
     async def datagrams(
         self, factory: Callable[[], asyncio.DatagramProtocol], address: Address
     ) -> asyncio.DatagramTransport:
+        await self._process.halt_if_dead()
         port = self._bind(address, self._host.sockets)
         protocol = factory()
         bound = (self._host.address, port)
