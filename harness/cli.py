@@ -1,6 +1,9 @@
 """The `splitbrain` command: everything that is not a test run.
 
     splitbrain check [--model=MODEL] [--failed-cas=dropped|observed] [--keyed] RUN|STORE|FILE...
+    splitbrain sweep --seeds=A:B [--workload=a,b] [--nemesis=swarm] [...]
+    splitbrain replay [--world=sim|netns] SCENARIO
+    splitbrain shrink SCENARIO|SEED [...]
     splitbrain clean [--keep=N] [STORE]
 
 Exit codes: 0 valid, 1 invalid, 2 unknown, 3 no liveness, 4 an agent crashed on its own, 5 set-up or injection
@@ -68,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
         "paths", nargs="+", type=Path, metavar="RUN|STORE|FILE", help="a run's folder, a store, or a history"
     )
     check.set_defaults(run=_check)
+
+    from harness.simulation import command_line
+
+    command_line.add(commands)
 
     clean = commands.add_parser("clean", help="delete old runs from a store")
     clean.add_argument("--keep", type=int, default=0, metavar="N", help="but the newest N of each test")

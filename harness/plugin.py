@@ -12,7 +12,6 @@ import os
 import re
 import shlex
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,14 +183,14 @@ def _test_of(record: TestRecord) -> Test:
 def _record(config: pytest.Config, workload: str, nemesis: str) -> TestRecord:
     """What the command line says of one run."""
     from harness.cli import workload as workload_of
-    from harness.store import TestRecord
+    from harness.store import TestRecord, now
 
     nodes = [f"n{number}" for number in range(1, _value(config, "nodes") + 1)]
     defaults = workload_of(workload)
     agent = _value(config, "agent")
     return TestRecord(
         name=re.sub(r"[^\w.-]+", "-", f"{workload}-{nemesis}"),
-        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        started=now(),
         command=_command(config, workload, nemesis),
         seed=_value(config, "seed"),
         world=_value(config, "world"),

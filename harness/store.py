@@ -199,6 +199,11 @@ def _unwritable(path: Path, error: OSError) -> StoreError:
     )
 
 
+def now() -> str:
+    """Local time with offset, ISO 8601: when a run started."""
+    return datetime.now().astimezone().strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
 def versions() -> dict[str, str]:
     """Of splitbrain, Python and the kernel."""
     try:

@@ -24,13 +24,19 @@ DIGEST_INTERVAL = 16
 """A state's digest costs as much as a snapshot, so it is taken after every so many entries."""
 
 
+class Violated(Exception):
+    """A promise is broken: which, and in the nodes' names what contradicts what."""
+
+
 class Watch:
-    """Watches one cluster. Raises what `impl.raft.invariants` and `impl.gossip.invariants` raise."""
+    """Watches one cluster. Raises Violated."""
 
     def __init__(self) -> None:
         self._raft = RaftInvariants()
         self._gossip = GossipInvariants()
         self._programs: dict[str, Program] = {}
+        self._nodes: dict[str, str] = {}
+        """By the id that Raft knows a server by."""
 
     def started(self, node: str, program: Program) -> None:
         """An agent is about to run on the node: put observers on its parts."""
@@ -50,13 +56,21 @@ class Watch:
         """The node's agent is gone."""
         program = self._programs.pop(node, None)
         if program is not None and program.agent is not None and program.agent.raft is not None:
-            self._raft.stopped(program.agent.raft.id)
+            server = program.agent.raft.id
+            self._nodes[server] = node
+            self._raft.stopped(server)
 
     def observe(self, node: str) -> None:
         """The node's agent has done something."""
         violation = self._raft.violation or self._gossip.violation
         if violation is not None:
-            raise violation
+            text = str(violation)
+            for name, program in self._programs.items():
+                if program.agent is not None:
+                    self._nodes[program.agent.config.node_id] = name
+            for server, name in self._nodes.items():
+                text = text.replace(server, name)
+            raise Violated(text) from violation
 
     def records(self, file: str, data: bytes) -> frozenset[str]:
         """What an agent writes: "snapshot", "node-id", or "log" and what is in it: "vote", "entries", ..."""

@@ -1,8 +1,8 @@
 """Scenarios: everything that determines a simulated run, as data that a person can read and change.
 
-A run under a seed draws operations, faults and departures, and is written down as a scenario; a scenario draws
-none of them, and makes the same happen again. What is left to its `entropy` is what nobody wants to spell out:
-the agents' own randomness, the links' latencies, what a power cut leaves of unsynced bytes.
+A run under a seed draws operations, faults and departures, and is written down as a scenario; a scenario
+draws none of them, and makes the same happen again. What is left to its `entropy` is what nobody wants to
+spell out: the agents' own randomness, the links' latencies, what a power cut leaves of unsynced bytes.
 
 The file is JSON. Times are seconds since the first operation, with nanoseconds behind the point.
 """
@@ -191,6 +191,8 @@ class Simulated:
     """Equal for equal runs."""
     seconds: float
     """Of virtual time."""
+    traps_sprung: int
+    """Power cuts at crash points."""
 
 
 def simulate(scenario: Scenario) -> Simulated:
@@ -226,7 +228,15 @@ def _simulate(
             for (place, number), departure in world.cluster.departures.happened.items()
         ],
     )
-    return Simulated(results, failure, scenario, history, world.loop.trace, world.loop.now_ns / 1e9)
+    return Simulated(
+        results,
+        failure,
+        scenario,
+        history,
+        world.loop.trace,
+        world.loop.now_ns / 1e9,
+        sum(exit_.status.startswith("power cut when") for exit_ in world.cluster.exits),
+    )
 
 
 class _Phases:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 
+import impl.program
 from impl.__main__ import main
 from impl.raft import Raft
 from impl.server.agent import Agent
@@ -19,5 +20,8 @@ class AcknowledgesBeforeReplication(Raft):
             self._commit_to(index)
 
 
+agent = partial(Agent, raft=AcknowledgesBeforeReplication)
+program = partial(impl.program.program, make=agent)
+
 if __name__ == "__main__":
-    sys.exit(main(agent=partial(Agent, raft=AcknowledgesBeforeReplication)))
+    sys.exit(main(agent=agent))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 
+import impl.program
 from impl.__main__ import main
 from impl.gossip import Gossip
 from impl.server.agent import Agent
@@ -17,5 +18,8 @@ class NeverRefutes(Gossip):
         """Say nothing."""
 
 
+agent = partial(Agent, gossip=NeverRefutes)
+program = partial(impl.program.program, make=agent)
+
 if __name__ == "__main__":
-    sys.exit(main(agent=partial(Agent, gossip=NeverRefutes)))
+    sys.exit(main(agent=agent))

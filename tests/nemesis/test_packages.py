@@ -58,7 +58,7 @@ def on_cluster(directory: Path, work: Callable[[Watched, Environment], Coroutine
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
         NemesisError,
-        match="no nemesis 'flood'; there are none, partition, network, .*, kill, swarm and all",
+        match=r"no nemesis 'flood'; there are none, partition, network, .*, kill, swarm and all",
     ):
         package("partition,flood")
     with pytest.raises(NemesisError, match="there are none"):

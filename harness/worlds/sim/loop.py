@@ -369,6 +369,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         except Deadlock:  # one that does not let itself be cancelled waits for ever for what is gone
             self._graveyard += [task for task in left if not task.done()]
+        # What is collected from now on has nothing to say that was not said.
+        self.set_exception_handler(lambda loop, context: None)
         with _silence():
             for task in self._graveyard:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]

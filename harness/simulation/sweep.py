@@ -1,0 +1,212 @@
+"""Many seeds, over all cores: what was reached, how fast, and every failure kept as a scenario."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from harness.simulation.scenario import Scenario, Simulated, encode, simulate_seed
+from harness.store import Outcome, TestRecord
+from harness.systems import Reads
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What all seeds of a sweep have in common."""
+
+    workloads: tuple[str, ...]
+    nemesis: str = "swarm"
+    system: str = "proconsul"
+    agent: list[str] | None = None
+    reads: Reads = "consistent"
+    nodes: int = 5
+    servers: int = 5
+    concurrency: int = 10
+    rate: float | None = None
+    """None: a fifth of the workload's own, which is made for real time."""
+    time_limit: float | None = None
+    operation_timeout: float = 5.0
+    extra: dict[str, str] = {}
+
+    def record(self, workload: str, seed: int) -> TestRecord:
+        """The record of one run."""
+        from harness.cli import workload as workload_of
+
+        defaults = workload_of(workload)
+        return TestRecord(
+            name=f"{workload}-{self.nemesis}",
+            started="",
+            command=[],
+            seed=seed,
+            world="sim",
+            system=self.system,
+            workload=workload,
+            nemesis=self.nemesis,
+            nodes=[f"n{number}" for number in range(1, self.nodes + 1)],
+            servers=self.servers,
+            reads=self.reads,
+            agent=self.agent,
+            concurrency=self.concurrency,
+            rate=self.rate or defaults.rate / 5,
+            time_limit=self.time_limit or defaults.time_limit,
+            operation_timeout=self.operation_timeout,
+            promise="",
+            marks=[],
+            extra=self.extra,
+        )
+
+
+class Seed(msgspec.Struct, frozen=True):
+    """What came of one seed and workload."""
+
+    workload: str
+    seed: int
+    outcome: Outcome
+    failure: str | None
+    summary: str
+    scenario: Scenario | None
+    """Of a failure."""
+    operations: int
+    reached: dict[str, int]
+    """Faults that were injected and departures that happened, by kind."""
+    virtual_seconds: float
+    seconds: float
+
+
+@dataclass
+class Tally:
+    """A sweep as it stands."""
+
+    began: float = field(default_factory=time.monotonic)
+    seeds: int = 0
+    operations: int = 0
+    virtual_seconds: float = 0.0
+    reached: Counter[str] = field(default_factory=Counter)
+    failures: dict[str, list[Seed]] = field(default_factory=dict)
+    """By kind."""
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+
+    def add(self, seed: Seed) -> None:
+        self.seeds += 1
+        self.operations += seed.operations
+        self.virtual_seconds += seed.virtual_seconds
+        self.reached.update(seed.reached)
+        self.outcomes[seed.outcome] += 1
+        if seed.failure is not None:
+            self.failures.setdefault(seed.failure, []).append(seed)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def line(self) -> str:
+        """How it goes, in a line."""
+        failed = sum(map(len, self.failures.values()))
+        return (
+            f"{self.seeds:,} seeds, {self.seeds / self.seconds:.1f} a second, "
+            f"{self.virtual_seconds / self.seconds:.0f} virtual seconds a second, {failed} failed"
+        )
+
+    def lines(self) -> Iterator[str]:
+        """Everything, for the end."""
+        yield self.line()
+        yield f"{self.operations:,} operations in {self.virtual_seconds:,.0f} s of virtual time"
+        reached = ", ".join(f"{what} {count:,}" for what, count in sorted(self.reached.items()))
+        yield f"reached: {reached or 'no faults'}"
+        for failure, seeds in sorted(self.failures.items()):
+            first = seeds[0]
+            yield f"{failure}: {len(seeds)} of {self.seeds}, first of {first.workload}, seed {first.seed}"
+            yield f"    {first.summary}"
+
+
+def run_seed(plan: Plan, workload: str, seed: int) -> Seed:
+    """One run, in this process. A bug of the simulator's own is a failure, too."""
+    began = time.monotonic()
+    try:
+        played = simulate_seed(plan.record(workload, seed))
+    except Exception as error:
+        summary = "".join(traceback.format_exception(error)[-3:])
+        failure = f"simulator: {type(error).__name__}"
+        return Seed(workload, seed, "unknown", failure, summary, None, 0, {}, 0.0, time.monotonic() - began)
+    return Seed(
+        workload,
+        seed,
+        played.results.outcome,
+        played.failure,
+        played.results.summary,
+        played.scenario if played.failure else None,
+        played.results.operations,
+        _reached(played),
+        played.seconds,
+        time.monotonic() - began,
+    )
+
+
+def _reached(played: Simulated) -> dict[str, int]:
+    reached = Counter(fault.kind for fault in played.scenario.faults if fault.f.startswith("start-"))
+    reached.update(departed.kind for departed in played.scenario.departures)
+    reached.update({"core": bool(played.scenario.left_out)})
+    reached.update({"trap sprung": played.traps_sprung})
+    return {what: count for what, count in reached.items() if count}
+
+
+def sweep(
+    plan: Plan,
+    seeds: Iterable[int],
+    *,
+    jobs: int | None = None,
+    failures: Path | None = None,
+    on_seed: Callable[[Seed, Tally], None] = lambda seed, tally: None,
+) -> Tally:
+    """Run every seed with every workload; each failure's scenario is written into `failures` at once."""
+    tally = Tally()
+    work = ((workload, seed) for seed in seeds for workload in plan.workloads)
+    for done in _run_all(plan, work, jobs or os.cpu_count() or 1):
+        tally.add(done)
+        if done.scenario is not None and failures is not None:
+            failures.mkdir(parents=True, exist_ok=True)
+            (failures / f"{done.workload}-{done.seed}.json").write_bytes(encode(done.scenario))
+        on_seed(done, tally)
+    return tally
+
+
+def _run_all(plan: Plan, work: Iterator[tuple[str, int]], jobs: int) -> Iterator[Seed]:
+    if jobs == 1:
+        for workload, seed in work:
+            yield run_seed(plan, workload, seed)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        pending: set[Future[Seed]] = set()
+        try:
+            while True:
+                # Not all at once: a sweep may be of millions of seeds.
+                while len(pending) < 2 * jobs and (item := next(work, None)) is not None:
+                    pending.add(pool.submit(run_seed, plan, *item))
+                if not pending:
+                    return
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def parse_seeds(text: str) -> Sequence[int]:
+    """ "7", or "A:B" for A up to, and without, B. Raises ValueError."""
+    first, colon, last = text.partition(":")
+    if not colon:
+        return range(int(first), int(first) + 1)
+    seeds = range(int(first or 0), int(last))
+    if not seeds:
+        raise ValueError(f"no seeds from {first} up to {last}")
+    return seeds
