@@ -8,7 +8,8 @@ Rules
 2. The values are those that the package `nemesis` documents: `start-partition` carries the complete set of
    directed links that are cut from then on, `start-kill` and `start-pause` the nodes hit, their `stop-` the
    nodes that run again.
-3. While traps are set, packets are lost or clocks run at other speeds, the condition is in doubt throughout.
+3. While traps are set, packets are lost or clocks run at other speeds, nobody knows who is dead when, and who
+   hears whom (`Condition.vague`).
 4. After an operation of which one cannot tell what it did (it did not complete), nothing is known.
 """
 
@@ -53,8 +54,11 @@ class Condition:
         return [node for node in nodes if node not in self.dead and node not in self.paused]
 
     def components(self, nodes: Iterable[str]) -> Iterator[frozenset[str]]:
-        """The running nodes in groups that nothing passes between, in either direction."""
-        left = self.running(nodes)
+        """The running nodes in groups that nothing passes between, in either direction.
+
+        None at all while something vague goes on: nobody knows.
+        """
+        left = [] if self.vague else self.running(nodes)
         while left:
             group = {left[0]}
             grown = True
@@ -73,11 +77,6 @@ class Condition:
 
 def conditions(history: History) -> list[Condition]:
     """The cluster's conditions in order of time; what is between two of them is in doubt."""
-    return [condition for condition in _timeline(history)[0] if not condition.vague]
-
-
-def _timeline(history: History) -> tuple[list[Condition], bool]:
-    """All conditions, also the vague ones; and whether they go on to the end of the history."""
     end_ns = int(history.time[-1]) if len(history) else 0
     found: list[Condition] = []
     current = Condition(0, end_ns)
@@ -87,9 +86,9 @@ def _timeline(history: History) -> tuple[list[Condition], bool]:
         found.append(replace(current, end_ns=begun.time))
         after = _after(current, completed) if completed is not None else None
         if after is None:
-            return found, False
+            return found
         current = after
-    return [*found, replace(current, end_ns=max(end_ns, current.begin_ns))], True
+    return [*found, replace(current, end_ns=max(end_ns, current.begin_ns))]
 
 
 def _after(current: Condition, completed: Op) -> Condition | None:
@@ -120,11 +119,12 @@ def _after(current: Condition, completed: Op) -> Condition | None:
 def last_heal_ns(history: History) -> int | None:
     """When the last fault was over: the cluster is whole from then to the end. None if it is not whole at the
     end, or if one cannot tell."""
-    timeline, complete = _timeline(history)
-    if not complete or not timeline[-1].whole:
+    known = conditions(history)
+    faults = [pair for pair in history.nemesis if pair[0].f in FAULTS]
+    if len(known) != len(faults) + 1 or not known[-1].whole:
         return None
-    heal = timeline[-1].begin_ns
-    for condition in reversed(timeline):
+    heal = known[-1].begin_ns
+    for condition in reversed(known):
         if not condition.whole:
             break
         heal = condition.begin_ns

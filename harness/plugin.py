@@ -29,7 +29,9 @@ NIGHTLY = ("none", "partition", "kill", "pause", "partition,kill", "all")
 FIXTURE = "splitbrain_promise"
 """What a test asks for to be one run (named so that nobody else's fixture is meant)."""
 
-_DEFAULT_WORLD = "netns"
+_REAL_WORLD = "netns"
+_SIMULATED_WORLD = "sim"
+"""What a run is in where the machine cannot do the real one, if the command line does not say."""
 _DEFAULT_SYSTEM = "proconsul"
 
 
@@ -63,10 +65,15 @@ def _count(text: str) -> int:
 
 
 _OPTIONS = (
-    _Option("world", "where nodes live: netns, memory, or module:Class (default: netns)", _DEFAULT_WORLD),
+    _Option("world", "where nodes live: netns, sim, memory, or module:Class (default: netns, or else sim)"),
     _Option("system", "what is tested: proconsul, etcd, memory, or module:Class", _DEFAULT_SYSTEM),
     _Option("workload", "comma-separated: register, set, gossip (default: all)"),
-    _Option("nemesis", "none, all, or comma-separated: partition, kill, pause (default: none)", "none"),
+    _Option(
+        "nemesis",
+        "none, all, swarm, or comma-separated: partition, kill, pause, and in the simulator power, "
+        "crash-point, network, clock, disk (default: none)",
+        "none",
+    ),
     _Option("nodes", "how many nodes (default: 5)", 5, _count),
     _Option("servers", "how many of them are servers (default: all, at most 5)", None, _count),
     _Option("datacenters", "how many datacenters (only 1 for now)", 1, _count),
@@ -117,6 +124,8 @@ def _value(config: pytest.Config, name: str) -> Any:
 
 
 _HEADER: pytest.StashKey[list[str]] = pytest.StashKey()
+_NO_REAL_WORLD: pytest.StashKey[str | None] = pytest.StashKey()
+"""Why this machine cannot do the real world, where nobody asked for another."""
 _OUTCOMES: pytest.StashKey[list[tuple[str, Path, Results]]] = pytest.StashKey()
 
 # --- Which tests there are -----------------------------------------------------------------------------
@@ -162,6 +171,10 @@ def _check_options(config: pytest.Config) -> None:
     for setting in _value(config, "setting"):
         if "=" not in setting:
             raise pytest.UsageError(f"--setting={setting}: must be NAME=VALUE")
+    if _value(config, "world") is None:
+        config.stash[_NO_REAL_WORLD] = registry.world(_REAL_WORLD).missing()
+        possible = config.stash[_NO_REAL_WORLD] is None
+        config.option.splitbrain_world = _REAL_WORLD if possible else _SIMULATED_WORLD
     if _value(config, "seed") is None:
         # Drawn here so that all tests of this session share it and a rerun needs to be told but one.
         config.option.splitbrain_seed = int.from_bytes(os.urandom(4))
@@ -293,6 +306,9 @@ class Promise:
             for mark in package.marks
         ]
         self._record.skipped = dict(package.skipped)
+        reason = self._config.stash.get(_NO_REAL_WORLD, None)
+        if reason is not None:
+            self._record.skipped[f"world {_REAL_WORLD}"] = f"simulated instead: {reason}"
         self._record.versions = versions()
 
     def _missing(self) -> str | None:
@@ -340,6 +356,9 @@ def _header(config: pytest.Config) -> list[str]:
         f"splitbrain: {_value(config, 'system')} in world {_value(config, 'world')}, "
         f"seed {_value(config, 'seed')}, results in {Path(_value(config, 'store')).resolve()}"
     ]
+    reason = config.stash.get(_NO_REAL_WORLD, None)
+    if reason is not None:
+        lines.append(f"splitbrain: simulated, since this machine cannot do {_REAL_WORLD}: {reason}")
     skipped: dict[str, str] = {}
     for nemesis in _nemeses(config):
         skipped.update(_test_of(_record(config, _workloads(config)[0], nemesis)).nemesis.skipped)
