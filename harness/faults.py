@@ -104,6 +104,8 @@ def _after(current: Condition, completed: Op) -> Condition | None:
     if kind in _VAGUE:
         vague = current.vague | {kind} if starts else current.vague - {kind}
         began = replace(began, vague=vague)
+    if completed.f == "start-crash-point":  # who leads is killed with it
+        began = replace(began, paused=current.paused - {value.get("leader")})
     if kind == "disk" and value.get("condition", "slow") != "slow":
         return None  # agents may end by themselves
     nodes = frozenset(value.get("nodes", ()))

@@ -71,3 +71,32 @@ def test_a_one_way_cut_keeps_two_nodes_in_one_component() -> None:
     assert list(one_way.components(NODES)) == [frozenset(NODES)]
     both = Condition(0, 1, cut=frozenset({("n1", "n2"), ("n2", "n1")}), paused=frozenset({"n3"}))
     assert list(both.components(NODES)) == [frozenset({"n1"}), frozenset({"n2"})]
+
+
+def test_traps_kill_who_leads_which_ends_its_pause() -> None:
+    trapped = history(
+        (1, "start-pause", "one"),
+        (2, "start-pause", {"nodes": ["n1"]}),
+        (3, "start-crash-point", ["all", "written", "vote"]),
+        (4, "start-crash-point", {"nodes": ["n2"], "leader": "n1", "step": "written", "record": "vote"}),
+        (5, "stop-pause", None),
+        (6, "stop-pause", {"nodes": []}),
+        (7, "stop-crash-point", None),
+        (8, "stop-crash-point", {"nodes": ["n2"]}),
+    )
+    assert conditions(trapped)[-1].whole
+    assert last_heal_ns(trapped) == 8
+
+
+def test_while_packets_are_lost_nobody_knows_who_hears_whom() -> None:
+    lossy = history((1, "start-network", {"links": "all", "lost": 0.5}), (2, "start-network", {"links": []}))
+    assert not conditions(lossy)[-1].whole
+    assert list(conditions(lossy)[0].components(NODES)) == [frozenset(NODES)]
+    assert list(conditions(lossy)[-1].components(NODES)) == []
+
+
+def test_after_a_disk_was_broken_nothing_is_known_but_a_slow_one_changes_nothing() -> None:
+    slow = {"nodes": ["n1"], "condition": "slow"}
+    full = {"nodes": ["n1"], "condition": "full"}
+    assert conditions(history((1, "start-disk", ["one", "slow"]), (2, "start-disk", slow)))[-1].whole
+    assert last_heal_ns(history((1, "start-disk", ["one", "full"]), (2, "start-disk", full))) is None
