@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 import msgspec
 
 from harness.simulation.scenario import Scenario, Simulated, encode, simulate_seed
 from harness.store import Outcome, TestRecord
 from harness.systems import Reads
+
+RATES = (10.0, 20.0, 20.0, 60.0, 200.0)
+"""Operations per second: where much is to happen in a run, and where operations are to meet each other."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,16 +35,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     servers: int = 5
     concurrency: int = 10
     rate: float | None = None
-    """None: a fifth of the workload's own, which is made for real time."""
+    """None: another for each seed, of `RATES`."""
     time_limit: float | None = None
     operation_timeout: float = 5.0
     extra: dict[str, str] = {}
 
     def record(self, workload: str, seed: int) -> TestRecord:
         """The record of one run."""
+        from harness import registry
         from harness.cli import workload as workload_of
 
         defaults = workload_of(workload)
+        random = Random(f"{seed}/knobs")
+        knobs = registry.system(self.system).knobs(random)
         return TestRecord(
             name=f"{workload}-{self.nemesis}",
             started="",
@@ -55,12 +62,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             reads=self.reads,
             agent=self.agent,
             concurrency=self.concurrency,
-            rate=self.rate or defaults.rate / 5,
+            rate=self.rate or random.choice(RATES),
             time_limit=self.time_limit or defaults.time_limit,
             operation_timeout=self.operation_timeout,
             promise="",
             marks=[],
-            extra=self.extra,
+            extra={**knobs, **self.extra},
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, Literal, Protocol
 
 from harness.worlds import Cluster
@@ -87,6 +88,10 @@ class System(Protocol):
 
     def missing(self, options: Options) -> str | None:
         """What is not installed here and how to get it, or None."""
+        ...
+
+    def knobs(self, random: Random) -> Mapping[str, str]:
+        """Settings of its own that a sweep varies, so that what is rare comes often; {} if there are none."""
         ...
 
     async def start(self, cluster: Cluster, options: Options, node: str) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Any
 
 import msgspec
@@ -41,6 +42,9 @@ class Etcd:
         if options.agent is None and shutil.which("etcd") is None:
             return "etcd is not installed: apt-get install etcd-server"
         return None
+
+    def knobs(self, random: Random) -> Mapping[str, str]:
+        return {}
 
     async def start(self, cluster: Cluster, options: Options, node: str) -> None:
         peers = ",".join(f"{name}=http://{cluster.address(name)}:{PEER_PORT}" for name in options.nodes)

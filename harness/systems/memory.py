@@ -15,7 +15,9 @@ How it can break it:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from harness.systems import KV, MembershipBounds, Options, Refused
@@ -48,6 +50,9 @@ class Memory:
 
     def missing(self, options: Options) -> str | None:
         return None
+
+    def knobs(self, random: Random) -> Mapping[str, str]:
+        return {}
 
     async def start(self, cluster: Cluster, options: Options, node: str) -> None:
         fault = (options.extra or {}).get("fault")

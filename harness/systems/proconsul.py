@@ -10,7 +10,8 @@ import asyncio
 import base64
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Any
 from urllib.parse import quote
 
@@ -67,6 +68,15 @@ class Proconsul:
     def missing(self, options: Options) -> str | None:
         return None
 
+    def knobs(self, random: Random) -> Mapping[str, str]:
+        if random.random() < 0.5:
+            return {}
+        return {
+            "raft_snapshot_threshold": str(random.choice((4, 20, 60))),
+            "raft_snapshot_interval": "1s",
+            "raft_trailing_logs": str(random.choice((0, 3, 20))),
+        }
+
     async def start(self, cluster: Cluster, options: Options, node: str) -> None:
         directory = cluster.directory(node)
         config = directory / "config.json"
@@ -86,6 +96,7 @@ class Proconsul:
             "retry_join": [cluster.address(name) for name in options.nodes if name != node],
             "log_level": "info",
             "performance": {"raft_multiplier": 1},
+            **_settings(options.extra or {}),
             "gossip_lan": {
                 "probe_interval": f"{PROBE_INTERVAL}s",
                 "probe_timeout": f"{PROBE_TIMEOUT}s",
@@ -196,6 +207,18 @@ class Proconsul:
     def recovery_bound(self, options: Options) -> float:
         # An election (a few rounds of 1 to 2 s), and streams that outlived the cut and break after 5 s.
         return 10.0
+
+
+def _settings(extra: Mapping[str, str]) -> dict[str, Any]:
+    """`--setting=NAME=VALUE` as keys of the configuration file: numbers and booleans as JSON has them."""
+
+    def value(text: str) -> Any:
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            return text
+
+    return {name: value(text) for name, text in extra.items()}
 
 
 class ConsulKV:

@@ -1,6 +1,6 @@
 """One agent: a member of the gossip pool, and a server of the Raft cluster if it is told to be one.
 
-The classes of the cores are parameters, so that a test can put in one with a known bug.
+The classes of its parts are parameters, so that a test can put in one with a known bug.
 """
 
 from __future__ import annotations
@@ -51,11 +51,15 @@ class Agent:
         raft: type[Raft] = Raft,
         gossip: type[Gossip] = Gossip,
         state: Callable[[], StateMachine] = StateMachine,
+        driver: type[Driver] = Driver,
+        duties: type[Duties] = Duties,
     ) -> None:
         self.config = config
         self._ports = ports
         self._raft = raft
         self._state = state
+        self._make_driver = driver
+        self._make_duties = duties
         self._addresses: dict[str, Address] = {}
         """Of the servers that gossip shows, by id."""
         self._servers = ServerList(ports.random)
@@ -117,12 +121,12 @@ class Agent:
             RaftConfig.multiplied(config.raft_multiplier), trailing_entries=config.raft_trailing_logs
         )
         core = self._raft(config.node_id, raft_config, restored, ports.random, ports.clock.monotonic_ns())
-        self._driver = Driver(core, storage, machine, ports.clock, self._links.send)
+        self._driver = self._make_driver(core, storage, machine, ports.clock, self._links.send)
         self._router.serve(self._driver)
         self._listener = await ports.network.listen(
             lambda: _ServerConnection(self), (config.bind_addr, config.server_port)
         )
-        self._duties = Duties(config, ports, self._driver, self._router, self.members)
+        self._duties = self._make_duties(config, ports, self._driver, self._router, self.members)
 
     async def run(self) -> None:
         """Until it is stopped. Raises what ended it otherwise (DiskFailed, InvariantViolation, ...)."""
