@@ -6,8 +6,8 @@ Rules
    cluster's condition is known from a nemesis operation's completion to the next one's invocation; in between
    it is in doubt, and belongs to no `Condition`.
 2. The values are those that the package `nemesis` documents: `start-partition` carries the complete set of
-   directed links that are cut from then on, `start-kill` and `start-pause` the nodes hit, their `stop-` the
-   nodes that run again.
+   directed links that are cut from then on, `start-kill` and `start-pause` the nodes hit, `stop-pause` the
+   nodes that go on; after a `stop-kill` every node runs.
 3. While traps are set, packets are lost or clocks run at other speeds, nobody knows who is dead when, and who
    hears whom (`Condition.vague`).
 4. After an operation of which one cannot tell what it did (it did not complete), nothing is known.
@@ -112,7 +112,7 @@ def _after(current: Condition, completed: Op) -> Condition | None:
     if kind in ("kill", "power") and starts:
         return replace(began, dead=current.dead | nodes, paused=current.paused - nodes)
     if kind in ("kill", "power") or (kind == "crash-point" and not starts):
-        return replace(began, dead=current.dead - nodes)
+        return replace(began, dead=frozenset())  # whatever did not run was started
     if kind == "pause":
         return replace(began, paused=current.paused | nodes if starts else current.paused - nodes)
     return began
