@@ -22,6 +22,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
+from random import Random
 from typing import Any, Protocol
 
 from harness.generator import PENDING, Context, Generator, Operation, Source, Thread, lift, validate
@@ -76,6 +77,7 @@ class Interpreter:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._context = Context.initial(concurrency, seed)
+        self._seed = seed
         self._everyone = self._context.threads
         self._operation_timeout = operation_timeout
         self._recorder = recorder
@@ -103,6 +105,7 @@ class Interpreter:
         self,
         source: Source,
         *,
+        purpose: str = "",
         deadline: int | None = None,
         stop_when: Callable[[Op], bool] | None = None,
         await_clients: bool = True,
@@ -111,13 +114,15 @@ class Interpreter:
         `stop_when` took a completion, or `stop` was called; and everything begun has ended (but for what
         clients do, if not `await_clients`).
 
-        Returns what is left of the source, to go on with. Raises what the generator raised.
+        Returns what is left of the source, to go on with. Raises what the generator raised. What it draws
+        beyond its own streams depends on `purpose`, and not on what others drew before.
         """
         assert self._finished is None, "one run at a time"
         if not self._workers:
             names: list[Thread] = [*range(len(self._clients)), NEMESIS]
             self._mail = {name: self._loop.create_future() for name in names}
             self._workers = [asyncio.create_task(self._work(name), name=f"worker {name}") for name in names]
+        self._context = self._context.using(Random(f"{self._seed}/{purpose}"))
         self._generator = validate(lift(source))
         self._deadline, self._stop_when, self._ending = deadline, stop_when, False
         self._awaited = self._everyone if await_clients else self._context.nemesis_mask

@@ -61,7 +61,7 @@ class Recorder:
 
     def now(self) -> int:
         """Nanoseconds since the recorder began."""
-        return int((self._loop.time() - self._start) * 1e9)
+        return round((self._loop.time() - self._start) * 1e9)
 
     def begin(self) -> None:
         """Let time count from now."""

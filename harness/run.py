@@ -266,6 +266,7 @@ class _Run:
         self.observer = observer
         self.problems: list[Problem] = []
         self.interrupted = False
+        self.phase = ""
         self.healing = False
         self.reducing = False
         self.interpreter: Interpreter | None = None
@@ -287,7 +288,7 @@ class _Run:
         return Result(recorder.counts, tuple(self.problems), recorder.now() / 1e9)
 
     async def _on_cluster(self, recorder: Recorder) -> None:
-        self.observer.phase("setup")
+        self._begin("setup")
         cluster: Cluster | None = None
         try:
             cluster = await self.world.open(self.test.nodes, self._nodes_directory(), self.test.seed)
@@ -299,10 +300,14 @@ class _Run:
         except (SetupError, InjectionError) as error:  # after the set-up, the interpreter has the latter
             self._problem("setup", str(error))
         finally:
-            self.observer.phase("close")
+            self._begin("close")
             if cluster is not None:
                 self._judge_exits(cluster)
                 await cluster.close()
+
+    def _begin(self, phase: str) -> None:
+        self.phase = phase
+        self.observer.phase(phase)
 
     def _nodes_directory(self) -> Path:
         directory = self.directory / "nodes"
@@ -368,7 +373,7 @@ class _Run:
     async def _main(self, interpreter: Interpreter) -> Generator | None:
         """Clients and nemesis together. Returns what is left of the clients' generator."""
         test = self.test
-        self.observer.phase("main")
+        self._begin("main")
         script = test.script
         if script is None:
             paced = gen.keyed("clients", gen.stagger(1 / test.rate, test.workload.generator(test)))
@@ -383,7 +388,7 @@ class _Run:
         """Undo all damage. Nothing stops this but cancellation: not Ctrl-C, not a part of it that fails."""
         if self._is_frozen():
             return
-        self.observer.phase("heal")
+        self._begin("heal")
         self.healing = True
         try:
             # Where clients still wait for answers, it may be the heal that brings them.
@@ -396,7 +401,7 @@ class _Run:
         self, interpreter: Interpreter, recorder: Recorder, clients: Generator
     ) -> Generator | None:
         """Take some nodes out, have the others recover, and bring them back."""
-        self.observer.phase("core")
+        self._begin("core")
         self.reducing = True
         try:
             await self._phase(interpreter, gen.nemesis(self.test.nemesis.core), await_clients=False)
@@ -412,7 +417,7 @@ class _Run:
     ) -> Generator | None:
         """Let the clients go on until every node that has any has answered one. Returns what is left."""
         test = self.test
-        self.observer.phase("recovery")
+        self._begin("recovery")
         healed = recorder.now()
         at_least = healed
         if not self.interrupted:
@@ -449,7 +454,7 @@ class _Run:
     async def _finish(self, interpreter: Interpreter, recorder: Recorder) -> None:
         """The final operations, at the test's rate: what retries must not flood a node that is down."""
         test = self.test
-        self.observer.phase("final")
+        self._begin("final")
         final = gen.clients(
             gen.keyed("final", gen.stagger(1 / test.rate, test.workload.final_generator(test)))
         )
@@ -468,7 +473,11 @@ class _Run:
         """Drive a source; a bug in it is a problem, and gives None."""
         try:
             return await interpreter.run(
-                source, deadline=deadline, stop_when=stop_when, await_clients=await_clients
+                source,
+                purpose=self.phase,
+                deadline=deadline,
+                stop_when=stop_when,
+                await_clients=await_clients,
             )
         except (Unwritable, Frozen):
             raise

@@ -1,0 +1,105 @@
+"""Many seeds: none of them breaks proconsul, every failure is kept, and nothing is green that ran nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.cli import main
+from harness.simulation.scenario import read, simulate
+from harness.simulation.sweep import Plan, parse_seeds, run_seed, sweep
+
+if TYPE_CHECKING:
+    from tests.simulation.conftest import Play
+
+NIGHTLY = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
+WORKLOADS = ("register", "set", "gossip")
+
+
+def test_no_seed_breaks_proconsul(tmp_path: Path) -> None:
+    """Every workload, every fault: no violation, and no lost liveness."""
+    seeds = range(1000) if NIGHTLY else range(500, 512)
+    tally = sweep(Plan(workloads=WORKLOADS, time_limit=15.0), seeds, failures=tmp_path)
+    assert not tally.failures, "\n".join(tally.lines())
+    assert tally.seeds == len(seeds) * len(WORKLOADS)
+    reached = {
+        "partition",
+        "kill",
+        "pause",
+        "power",
+        "crash-point",
+        "network",
+        "clock",
+        "disk",
+        "trap sprung",
+    }
+    assert reached <= set(tally.reached), "a fault that is never injected proves nothing"
+
+
+def test_failures_are_kept_as_scenarios_that_fail_again(tmp_path: Path) -> None:
+    from tests.simulation.conftest import mutated
+
+    plan = Plan(
+        workloads=("register",), nemesis="none", agent=mutated("AppliesByChance"), time_limit=3.0, rate=20.0
+    )
+    tally = sweep(plan, range(2), jobs=1, failures=tmp_path)
+    assert {failure: len(seeds) for failure, seeds in tally.failures.items()} == {"invalid: Equal States": 2}
+    for seed in range(2):
+        scenario = read(tmp_path / f"register-{seed}.json")
+        assert scenario.failure == simulate(scenario).failure == "invalid: Equal States"
+
+
+def test_what_cannot_be_set_up_is_no_valid_seed() -> None:
+    broken = run_seed(
+        Plan(workloads=("register",), agent=["python", "/nowhere.py"], time_limit=2.0), "register", 0
+    )
+    assert broken.outcome == "setup failed"
+    assert "/nowhere.py" in broken.summary
+
+
+def test_seeds_are_given_as_one_or_as_a_range() -> None:
+    assert list(parse_seeds("7")) == [7]
+    assert list(parse_seeds("3:6")) == [3, 4, 5]
+    assert list(parse_seeds(":2")) == [0, 1]
+    for wrong in ("", "5:5", "a:b"):
+        with pytest.raises(ValueError):
+            parse_seeds(wrong)
+
+
+def test_the_command_sweeps_with_progress_and_exits_by_the_weightiest_outcome(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "sweep",
+        "--seeds=0:2",
+        "--workload=register",
+        "--nemesis=none",
+        "--time-limit=2",
+        "--jobs=1",
+    ]
+    assert main([*arguments, f"--failures={tmp_path / 'none'}"]) == 0
+    told = capsys.readouterr().out
+    assert "2 seeds" in told and "virtual seconds a second" in told and "no faults" in told
+    from tests.simulation.conftest import mutated
+
+    agent = f"--agent={' '.join(mutated('AppliesByChance'))}"
+    assert main([*arguments, agent, f"--failures={tmp_path / 'some'}"]) == 1
+    assert "invalid: Equal States: 2 of 2" in capsys.readouterr().out
+    assert len(list((tmp_path / "some").glob("*.json"))) == 2
+
+
+def test_wrong_usage_of_a_sweep_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "--seeds=0:2", "--workload=nonsense"]) == 64
+    assert "register, set, gossip" in capsys.readouterr().err
+    assert main(["sweep", "--seeds=5:5"]) == 64
+
+
+def test_a_majority_recovers_without_the_rest(play: Play) -> None:
+    """Some seeds demand it: the others are taken out after the heal, and come back."""
+    cores = (play("register", "swarm", seed, time_limit=3.0, rate=20.0) for seed in range(100))
+    played = next(run for run in cores if run.scenario.left_out)
+    assert played.failure is None
+    assert 0 < len(played.scenario.left_out) <= 2
