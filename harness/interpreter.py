@@ -243,7 +243,8 @@ class Interpreter:
         context = self._context = context.at(event.time)
         try:
             self._generator = self._generator.update(context, event)
-            if self._stop_when is not None and not self._ending and self._stop_when(event):
+            # Asked of every completion, also of those that come when nothing is begun any more.
+            if self._stop_when is not None and self._stop_when(event) and not self._ending:
                 self._end()
         except Exception as failure:  # as in `_pump`
             self.fail(failure)

@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from harness.history import History
+    from harness.progress import Phases
     from harness.run import Result, Test
     from harness.store import Results, TestRecord
+    from harness.worlds import World
 
 NIGHTLY = ("none", "partition", "kill", "pause", "partition,kill", "all")
 """The nemeses of `--nightly`."""
@@ -281,7 +284,7 @@ class Promise:
 
     def _run(self) -> tuple[Path, Results]:
         """Run, check and write everything down."""
-        from harness import store
+        from harness import registry, store
         from harness.history import History
         from harness.judge import conclude
 
@@ -291,10 +294,24 @@ class Promise:
         directory = store.create(Path(_value(self._config, "store")), self._record.name).resolve()
         self._describe()
         store.write_test(directory, self._record)
-        result = self._drive(directory)
+        world = registry.world(self._record.world)
+        result, phases = self._drive(world, directory)
         history = History.read(directory / "history.jsonl")
         safety_only = self._test.nemesis.safety_only
-        return directory, conclude(directory, history, self._checkers(), result.problems, safety_only)
+        results = conclude(directory, history, self._checkers(), result.problems, safety_only)
+        if self._record.world == _SIMULATED_WORLD:
+            self._spell_out(world, directory, history, phases, results)
+        return directory, results
+
+    def _spell_out(
+        self, world: Any, directory: Path, history: History, phases: Phases, results: Results
+    ) -> None:
+        """A simulated run is also a scenario."""
+        from harness.simulation import scenario
+
+        failure = scenario.failure_of(results)
+        spelt = scenario.spell_out(self._record, self._test, history, phases, world, failure)
+        (directory / "scenario.json").write_bytes(scenario.encode(spelt))
 
     def _describe(self) -> None:
         """Complete the record by what is known only now."""
@@ -323,22 +340,21 @@ class Promise:
 
         return checkers_of(self._test)
 
-    def _drive(self, directory: Path) -> Result:
+    def _drive(self, world: World, directory: Path) -> tuple[Result, Phases]:
         """The run itself, its progress shown through pytest's capture."""
         import asyncio
 
-        from harness import registry
-        from harness.progress import Progress
+        from harness.progress import Phases, Progress
         from harness.run import run
 
         capture: Any = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
             sys.stdout.write("\n")
             progress = Progress(self._record.name, self._test.nemesis.marks, sys.stdout)
+            phases = Phases(progress)
             try:
                 with progress.shown():
-                    world = registry.world(self._record.world)
-                    return world.run(run(self._test, world, directory, progress))
+                    return world.run(run(self._test, world, directory, phases)), phases
             except asyncio.CancelledError:
                 raise KeyboardInterrupt from None
 

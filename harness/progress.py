@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from harness.history import NEMESIS, Op
-from harness.run import Mark
+from harness.run import Mark, Observer
 
 _PLAIN_SECONDS = 5.0
 _STYLES = {"ok": "green", "fail": "yellow", "info": "magenta"}
@@ -96,3 +96,22 @@ class Progress:
             return
         with Live(self, console=self._console, refresh_per_second=5, transient=True, redirect_stdout=False):
             yield
+
+
+class Phases:
+    """Implements `harness.run.Observer`: which event was the first of each phase. Passes everything on."""
+
+    def __init__(self, other: Observer | None = None) -> None:
+        self.first: dict[str, int] = {}
+        self._events = 0
+        self._other = other
+
+    def phase(self, name: str) -> None:
+        self.first.setdefault(name, self._events)
+        if self._other is not None:
+            self._other.phase(name)
+
+    def event(self, event: Op) -> None:
+        self._events += 1
+        if self._other is not None:
+            self._other.event(event)

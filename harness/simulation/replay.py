@@ -8,8 +8,9 @@ import msgspec
 
 from harness import registry, store
 from harness.cli import checkers_of
-from harness.history import History, Op
+from harness.history import History
 from harness.judge import conclude
+from harness.progress import Phases
 from harness.run import run
 from harness.simulation.scenario import Scenario, encode
 from harness.store import MarkRecord, Results
@@ -46,15 +47,7 @@ def replay(scenario: Scenario, world_name: str, root: Path) -> tuple[Path, Resul
         versions=store.versions(),
     )
     store.write_test(directory, record)
-    result = world.run(run(test, world, directory, _Silent()))
+    result = world.run(run(test, world, directory, Phases()))
     history = History.read(directory / "history.jsonl")
     results = conclude(directory, history, checkers_of(test), result.problems, package.safety_only)
     return directory, results, notes
-
-
-class _Silent:
-    """Implements `harness.run.Observer`."""
-
-    def phase(self, name: str) -> None: ...
-
-    def event(self, event: Op) -> None: ...

@@ -18,8 +18,9 @@ import msgspec
 
 from harness.cli import checkers_of, test_of
 from harness.generator import Operation, nanoseconds
-from harness.history import History, Op
+from harness.history import History
 from harness.judge import judge
+from harness.progress import Phases
 from harness.run import Problem, Script, Test, run
 from harness.simulation.script import Invocation, Scripted
 from harness.store import Results, TestRecord
@@ -208,7 +209,7 @@ def simulate_seed(record: TestRecord) -> Simulated:
 def _simulate(
     test: Test, record: TestRecord, departures: dict[tuple[str, int], Departure] | None
 ) -> Simulated:
-    world, phases = Sim(departures), _Phases()
+    world, phases = Sim(departures), Phases()
     with TemporaryDirectory(prefix="splitbrain-") as folder:
         directory = Path(folder)
         try:
@@ -219,15 +220,7 @@ def _simulate(
     results = judge(history, checkers_of(test), problems, test.nemesis.safety_only)
     assert world.cluster is not None and world.loop is not None
     failure = failure_of(results)
-    scenario = _spelt_out(record, test, history, phases)
-    scenario = msgspec.structs.replace(
-        scenario,
-        failure=failure,
-        departures=[
-            Departed(place, number, departure.kind, departure.delay_ns / MILLISECOND_NS)
-            for (place, number), departure in world.cluster.departures.happened.items()
-        ],
-    )
+    scenario = spell_out(record, test, history, phases, world, failure)
     return Simulated(
         results,
         failure,
@@ -237,20 +230,6 @@ def _simulate(
         world.loop.now_ns / 1e9,
         sum(exit_.status.startswith("power cut when") for exit_ in world.cluster.exits),
     )
-
-
-class _Phases:
-    """Implements `harness.run.Observer`: which event was the first of each phase."""
-
-    def __init__(self) -> None:
-        self.events = 0
-        self.first: dict[str, int] = {}
-
-    def phase(self, name: str) -> None:
-        self.first.setdefault(name, self.events)
-
-    def event(self, event: Op) -> None:
-        self.events += 1
 
 
 def failure_of(results: Results) -> str | None:
@@ -267,11 +246,15 @@ def failure_of(results: Results) -> str | None:
     return results.outcome
 
 
-def _spelt_out(record: TestRecord, test: Test, history: History, phases: _Phases) -> Scenario:
-    """The scenario of what happened, but for its departures."""
+def spell_out(
+    record: TestRecord, test: Test, history: History, phases: Phases, world: Sim, failure: str | None
+) -> Scenario:
+    """The scenario of a run that has been."""
+    assert world.cluster is not None
     faults, left_out = _faults(history, phases.first.get("heal", len(history)))
     final = phases.first.get("final", len(history))
     return Scenario(
+        failure=failure,
         system=record.system,
         agent=record.agent,
         workload=record.workload,
@@ -293,6 +276,10 @@ def _spelt_out(record: TestRecord, test: Test, history: History, phases: _Phases
             if op.type == "invoke" and isinstance(op.process, int)
         ],
         faults=faults,
+        departures=[
+            Departed(place, number, departure.kind, departure.delay_ns / MILLISECOND_NS)
+            for (place, number), departure in world.cluster.departures.happened.items()
+        ],
     )
 
 
