@@ -1,7 +1,10 @@
 """A node's clock: virtual time, as far off as a nemesis sets it.
 
 The monotonic clock starts at a time of its own and runs at a rate of its own; it never goes back, whatever
-the rate becomes. The wall clock is the simulation's, off by an offset that may jump either way.
+the rate becomes. The wall clock is the simulation's, off by an offset that may jump either way. Timers go by
+the monotonic clock, and come neither early nor late by it, though its rate may change while they are set.
+
+What a process does with asyncio's own timers (`asyncio.sleep`, time-outs) goes by true time.
 """
 
 from __future__ import annotations
@@ -9,62 +12,53 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from harness.worlds.sim.loop import Callback, Process, SimulatedLoop
+from harness.worlds.sim.loop import Callback, SimulatedLoop
 
 EPOCH_NS = 1_767_225_600_000_000_000
 """The wall time at which every simulation begins: 2026-01-01T00:00:00Z."""
 
+PPB = 1_000_000_000
+"""Rates are kept in billionths, so that there is no rounding."""
+
 
 class Clock:
-    """One node's clock. It outlives processes; `of` gives one of them its port."""
+    """One node's clock, and the clock port of its processes."""
 
     def __init__(self, loop: SimulatedLoop, started_ns: int) -> None:
         """`started_ns`: what the monotonic clock shows at the beginning."""
         self.wall_offset_ns = 0
         self._loop = loop
-        self._rate = 1.0
+        self._rate_ppb = PPB
         self._since_ns = loop.now_ns
         self._base_ns = started_ns
-
-    def of(self, process: Process) -> ProcessClock:
-        return ProcessClock(self, self._loop, process)
 
     @property
     def rate(self) -> float:
         """Seconds of this clock per second."""
-        return self._rate
+        return self._rate_ppb / PPB
 
     def run_at(self, rate: float) -> None:
-        """From now on, so many seconds per second."""
-        self._base_ns, self._since_ns, self._rate = self.monotonic_ns(), self._loop.now_ns, rate
+        """From now on, so many seconds per second. More than none: a clock does not stand still."""
+        rate_ppb = round(rate * PPB)
+        if rate_ppb <= 0:
+            raise ValueError(f"a clock's rate must be positive, not {rate}")
+        self._base_ns, self._since_ns, self._rate_ppb = self.monotonic_ns(), self._loop.now_ns, rate_ppb
+        for callback in self._loop.timers():
+            timer = getattr(callback._callback, "__self__", None)
+            if isinstance(timer, Timer) and timer.clock is self:
+                timer.set_again()
 
     def monotonic_ns(self) -> int:
         passed_ns = self._loop.now_ns - self._since_ns
-        return self._base_ns + (passed_ns if self._rate == 1.0 else int(passed_ns * self._rate))
+        if self._rate_ppb != PPB:
+            passed_ns = passed_ns * self._rate_ppb // PPB
+        return self._base_ns + passed_ns
 
     def wall_ns(self) -> int:
         return EPOCH_NS + self._loop.now_ns + self.wall_offset_ns
 
-    def until(self, when_ns: int) -> int:
-        """When it shows `when_ns` at the earliest, in the simulation's time."""
-        left_ns = when_ns - self.monotonic_ns()
-        if left_ns <= 0:
-            return self._loop.now_ns
-        return self._loop.now_ns + (left_ns if self._rate == 1.0 else int(left_ns / self._rate) + 1)
-
-
-class ProcessClock:
-    """The clock port of one process."""
-
-    def __init__(self, clock: Clock, loop: SimulatedLoop, process: Process) -> None:
-        self._clock = clock
-        self._loop = loop
-        self._process = process
-        self.monotonic_ns = clock.monotonic_ns
-        self.wall_ns = clock.wall_ns
-
     def call_at(self, when_ns: int, callback: Callable[[], None]) -> Timer:
-        return Timer(self._clock, self._loop, when_ns, callback)
+        return Timer(self, self._loop, when_ns, callback)
 
     async def sleep(self, duration_ns: int) -> None:
         over: asyncio.Future[None] = self._loop.create_future()
@@ -73,20 +67,27 @@ class ProcessClock:
             if not over.done():  # cancelled in the very turn in which the time is over
                 over.set_result(None)
 
-        timer = self.call_at(self._clock.monotonic_ns() + duration_ns, wake)
+        timer = self.call_at(self.monotonic_ns() + duration_ns, wake)
         try:
             await over
         finally:
             timer.cancel()
 
+    def until(self, when_ns: int) -> int:
+        """When it shows `when_ns` first, in the simulation's time."""
+        left_ns = when_ns - self._base_ns
+        if self._rate_ppb != PPB:
+            left_ns = -(-left_ns * PPB // self._rate_ppb)
+        return self._since_ns + left_ns
+
 
 class Timer:
-    """A pending call that never comes early, though the clock's rate may change meanwhile."""
+    """A pending call."""
 
-    __slots__ = ("_callback", "_clock", "_handle", "_loop", "_when_ns")
+    __slots__ = ("_callback", "_handle", "_loop", "_when_ns", "clock")
 
     def __init__(self, clock: Clock, loop: SimulatedLoop, when_ns: int, callback: Callable[[], None]) -> None:
-        self._clock = clock
+        self.clock = clock
         self._loop = loop
         self._when_ns = when_ns
         self._callback = callback
@@ -95,8 +96,11 @@ class Timer:
     def cancel(self) -> None:
         self._handle.cancel()
 
+    def set_again(self) -> None:
+        """The clock's rate has changed."""
+        context = self._handle._context
+        self._handle.cancel()
+        self._handle = self._loop.at(self.clock.until(self._when_ns), self._fire, context=context)
+
     def _fire(self) -> None:
-        if self._clock.monotonic_ns() < self._when_ns:
-            self._handle = self._loop.at(self._clock.until(self._when_ns), self._fire)
-        else:
-            self._callback()
+        self._callback()

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import signal
+import time
 import traceback
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import Context
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TextIO
 
 from harness.worlds import (
@@ -38,9 +40,11 @@ from harness.worlds.sim.chance import Stream
 from harness.worlds.sim.clock import Clock
 from harness.worlds.sim.departures import Departures
 from harness.worlds.sim.disk import Disk
-from harness.worlds.sim.loop import Process, SimulatedLoop
-from harness.worlds.sim.network import Host, Network, ProcessNetwork
-from harness.worlds.sim.programs import Ports, Watch, module_of
+from harness.worlds.sim.hosts import Host
+from harness.worlds.sim.loop import SimulatedLoop
+from harness.worlds.sim.network import Network, ProcessNetwork
+from harness.worlds.sim.process import Details, Process, harness_context
+from harness.worlds.sim.programs import Ports, Program, Watch, module_of
 
 SIM_CAPABILITIES = frozenset(CAPABILITIES)
 
@@ -86,7 +90,7 @@ class SimCluster:
         self._closed = False
         clocks = Stream(seed, "clocks")
         for number, name in enumerate(nodes, 1):
-            host = Host(name, f"10.0.{number >> 8}.{number & 255}")
+            host = Host(name, f"10.0.{number >> 8}.{number & 255}", number)
             self._network.add(host)
             # Machines have been up for different times.
             clock = Clock(loop, clocks.below(10**15, number))
@@ -119,39 +123,46 @@ class SimCluster:
         if at.process is not None:
             raise SetupError(f"{node} is running already")
         module, arguments = module_of(argv)
-        self._processes += 1
-        process = Process(node, self._processes)
-        at.lives += 1
-        at.process, at.ended, at.host.up = process, asyncio.Event(), True
-        at.log = (self.directory(node) / "log").open("a", buffering=1)
-        process.wall_ns = at.clock.wall_ns
-        process.log = partial(self._write_log, at.log)
-        ports = Ports(
-            at.clock.of(process),
-            at.disk.of(process),
-            ProcessNetwork(self._network, at.host, process),
-            random.Random(f"{self._seed}/{node}/{at.lives}"),
-        )
+        process = at.process = self._new_process(at)
         try:
-            program = module.program(arguments)
+            program = _program(module, arguments, env)
+        except SystemExit as error:  # as argparse does
+            process.exit(error.code)
+            return
         except Exception as error:
             self._report(process, error)
-            self._end(node, f"exit status {_exit_code(error)}", expected=False)
+            process.exit(_exit_code(error))
             return
         at.watch = self._watch(program)
         if at.watch is not None:
             at.watch.started(node, program)
             process.observer = partial(self._observe, node, at.watch)
-        self._loop.start(process, self._live(node, process, program(ports)))
+        assert process.network is not None
+        chance = random.Random(f"{self._seed}/{node}/{at.lives}")
+        ports = Ports(at.clock, at.disk.of(process), process.network, chance)
+        self._loop.start(process, self._live(process, program(ports)))
 
-    async def _live(self, node: str, process: Process, main: Coroutine[Any, Any, int]) -> None:
+    def _new_process(self, at: _Node) -> Process:
+        self._processes += 1
+        at.lives += 1
+        at.host.up, at.ended, at.watch = True, asyncio.Event(), None
+        node = at.host.name
+        process = Process(node, self._processes)
+        at.log = (self.directory(node) / "log").open("a", buffering=1)
+        process.wall_ns = at.clock.wall_ns
+        process.log = partial(self._write_log, at.log)
+        process.network = ProcessNetwork(self._network, at.host, process)
+        process.ended = lambda status: self._end(node, status, expected=process.stopping)
+        return process
+
+    async def _live(self, process: Process, main: Coroutine[Any, Any, int]) -> None:
         """The whole life of a process that ends by itself."""
         try:
-            code = await main
+            code: object = await main
         except Exception as error:
             self._report(process, error)
             code = _exit_code(error)
-        self._end(node, f"exit status {code}", expected=process.stopping)
+        process.exit(code)
 
     async def stop(self, node: str, timeout: float = 10.0) -> None:
         at = self._nodes[node]
@@ -200,40 +211,53 @@ class SimCluster:
         self._end(at.host.name, status, expected=True)
 
     def _end(self, node: str, status: str, *, expected: bool) -> None:
-        """The process is gone: tell everybody."""
+        """The process is gone: tell everybody. (Whoever made it end: what follows is the harness's.)"""
         at = self._nodes[node]
         process = at.process
         if process is None:
             return
         at.process = None
         self._loop.kill(process)
+        with self._loop.outside():
+            harness_context().run(self._bury, at, process, Exit(node, status, expected))
+
+    def _bury(self, at: _Node, process: Process, record: Exit) -> None:
         if at.host.up:
             self._network.process_ended(at.host, process)
             at.disk.process_died()
         self._disarm(at)
         if at.watch is not None:
-            at.watch.stopped(node)
+            at.watch.stopped(record.node)
         assert at.log is not None
         at.log.close()
         at.ended.set()
-        record = Exit(node, status, expected)
         self.exits.append(record)
         for callback in self._exit_callbacks:
-            # Whoever made the process end: what follows from it is the harness's.
-            Context().run(callback, record)
+            callback(record)
 
     # --- Other damage
 
     async def cut(self, links: Iterable[Link]) -> None:
-        self._network.cut(links)
+        self._network.cut(self._known(list(links)))
 
     async def shape(self, links: Mapping[Link, Shape]) -> None:
+        self._known(links)
         self._network.shape(links)
+
+    def _known(self, links: Collection[Link]) -> Collection[Link]:
+        """These links, if there are such. Raises InjectionError."""
+        for source, target in links:
+            if source == target or source not in self._nodes or target not in self._nodes:
+                raise InjectionError(f"there is no link from {source} to {target}")
+        return links
 
     async def set_clock(self, node: str, wall_offset: float, rate: float) -> None:
         clock = self._nodes[node].clock
+        try:
+            clock.run_at(rate)
+        except ValueError as error:
+            raise InjectionError(f"{node}: {error}") from error
         clock.wall_offset_ns = round(wall_offset * 1e9)
-        clock.run_at(rate)
 
     async def set_disk(self, node: str, condition: DiskCondition) -> None:
         self._nodes[node].disk.condition = condition
@@ -268,7 +292,8 @@ class SimCluster:
             self._power_off(at, f"power cut when {hit[0][1]} was {step}")
             for _, _, sprung in hit:
                 if sprung is not None:
-                    Context().run(sprung)
+                    with self._loop.outside():
+                        harness_context().run(sprung)
 
     def _disarm(self, at: _Node) -> None:
         at.traps.clear()
@@ -326,7 +351,7 @@ class SimCluster:
         else:
             process.log(f"{error}\n")
 
-    def _unhandled(self, process: Process | None, context: dict[str, Any]) -> None:
+    def _unhandled(self, process: Process | None, context: Details) -> None:
         error = context.get("exception")
         lines = [f"{context['message']}\n"]
         if isinstance(error, BaseException):
@@ -339,6 +364,18 @@ class SimCluster:
     def _write_log(self, log: TextIO, text: str) -> None:
         if not log.closed:
             log.write(text)
+
+
+def _program(module: ModuleType, arguments: list[str], env: Mapping[str, str]) -> Program:
+    """What the module makes of a command line and an environment."""
+    before = dict(os.environ)
+    os.environ.update(env)
+    try:
+        made: Program = module.program(arguments)
+        return made
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _exit_code(error: Exception) -> int:
@@ -361,9 +398,8 @@ class _Router(logging.Handler):
 
     def _line(self, process: Process, record: logging.LogRecord) -> str:
         seconds, nanoseconds = divmod(process.wall_ns(), 1_000_000_000)
-        hours, rest = divmod(seconds % 86400, 3600)
-        stamp = f"{hours:02}:{rest // 60:02}:{rest % 60:02}.{nanoseconds // 1_000_000:03}"
-        text = f"2026-01-01T{stamp}Z [{record.levelname}] {record.name}: {record.getMessage()}\n"
+        stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds // 1_000_000:03}Z"
+        text = f"{stamp} [{record.levelname}] {record.name}: {record.getMessage()}\n"
         if record.exc_info:
             text += logging.Formatter().formatException(record.exc_info) + "\n"
         return text

@@ -3,12 +3,15 @@
 Rules
 -----
 1. The death of a process loses nothing that was written. A power cut loses what was not synced: of each file
-   a prefix of the unsynced changes survives, the next one perhaps torn: cut short at any byte, or with
-   sectors that were allotted and not written, which read as zeros. Of different files, any.
+   the changes up to some point survive, and of the next one perhaps a part, if it appends: cut short at any
+   byte, or with sectors that were allotted and not written, which read as zeros. Of different files, any.
 2. A file whose creation was not synced may vanish; one whose removal was not may be back.
 3. `sync` covers what was written before it began; what a power cut meets half-way is lost or not, as chance
-   has it. `replace` is all or nothing.
-4. A disk can be slow, be full, fail, and on purpose rot: change a byte of what it had safe.
+   has it. `replace` is all or nothing; one that its process did not see end was done or not.
+4. A disk can be slow. On a full one appending fails, having written a part, and so does replacing; on a
+   failing one flushing does. A flush that failed has dropped what it should have written: the system shows it
+   to processes as before, and later flushes do not write it. (Rebello et al., Can Applications Recover from
+   fsync Failures?, USENIX ATC 2020.) A disk rots on purpose only: one bit of what is safe on it changes.
 
 Errors are OSErrors with the errno of the cause and the file's name, as from a real disk.
 
@@ -20,13 +23,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from harness.worlds import ORDINARY, CrashStep, DiskCondition, Shape
 from harness.worlds.sim.chance import Stream
 from harness.worlds.sim.departures import Departures
-from harness.worlds.sim.loop import Process, SimulatedLoop
+from harness.worlds.sim.loop import SimulatedLoop
+from harness.worlds.sim.process import Process
 
 MILLISECOND = 1_000_000
 
@@ -39,55 +44,58 @@ SECTOR_BYTES = 512
 SLOW = Shape(late=0.5, delay_ms_max=400.0)
 """How the syncs of a slow disk are."""
 
-_ERRORS: Mapping[DiskCondition, int] = {"full": errno.ENOSPC, "failing": errno.EIO}
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What was done to a file, and with what."""
+
+    kind: Literal["append", "replace", "truncate", "remove"]
+    data: bytes = b""
+    size: int = 0
 
 
 @dataclass
 class _File:
-    """A file: its content as processes see it, and what of it is safe."""
+    """What is under one name."""
 
-    content: bytearray = field(default_factory=bytearray)
-    named: bool = False
-    """Whether its name is safe, too."""
-    safe_size: int = 0
-    """So much of the content is safe."""
-    safe: bytes | None = None
-    """What is safe, if it is no longer the beginning of the content."""
-    ends: list[int] = field(default_factory=list)
-    """The sizes after each change since the last sync."""
-    removed: bool = False
-    """It is gone, but not safely."""
+    content: bytearray | None = None
+    """As processes see it; None if they see no file."""
+    safe: bytearray | None = None
+    """As it is on the disk in any case."""
+    changes: list[_Change] = field(default_factory=list)
+    """What makes the one of the other, in order."""
+    synced: int = 0
+    """How many changes were made safe so far."""
 
-    def unsynced(self) -> bytes:
-        return bytes(self.content[self.safe_size :])
+    def do(self, change: _Change) -> None:
+        self.content = _changed(self.content, change)
+        self.changes.append(change)
 
-    def what_is_safe(self) -> bytes:
-        return bytes(self.content[: self.safe_size]) if self.safe is None else self.safe
-
-    def make_safe(self, size: int) -> None:
-        """What it held when it had this size is safe."""
-        self.named = True
-        self.safe, self.safe_size = None, min(size, len(self.content))
-        self.ends = [end for end in self.ends if end > size]
+    def make_safe(self, upto: int) -> None:
+        """All changes up to the one of this number."""
+        count = max(0, upto - self.synced)
+        for change in self.changes[:count]:
+            self.safe = _changed(self.safe, change)
+        del self.changes[:count]
+        self.synced += count
 
 
 class Disk:
     """One node's disk. It outlives the node's processes; `of` gives one of them its port."""
 
     def __init__(self, node: str, loop: SimulatedLoop, seed: int, departures: Departures) -> None:
-        self.node = node
         self.condition: DiskCondition = "ordinary"
         self.on_step: Callable[[CrashStep, str, bytes], None] | None = None
-        """Told of a step, the file, and what was written last."""
+        """Told of a step, the file, and what of it is or was not safe."""
         self._loop = loop
         self._departures = departures
         self._chance = Stream(seed, f"{node} disk")
-        self._draws = 0
+        self._moment = (0, 0)
         self._place = f"{node} sync"
         self._syncs = 0
         self._files: dict[str, _File] = {}
-        self._replacing: dict[str, bytes] = {}
-        """What is about to be a file's content, and may be already when power is cut."""
+        self._replacing: dict[str, _Change] = {}
+        """What is about to be a file's content, and may be already."""
 
     def of(self, process: Process) -> ProcessDisk:
         return ProcessDisk(self, process)
@@ -95,126 +103,134 @@ class Disk:
     # --- What processes do
 
     def names(self) -> list[str]:
-        return sorted(name for name, file in self._files.items() if not file.removed)
+        return sorted(name for name, file in self._files.items() if file.content is not None)
 
     def read(self, name: str) -> bytes:
-        return bytes(self._file(name).content)
+        return bytes(self._content(name))
 
     def append(self, name: str, data: bytes) -> None:
-        self._check(name)
-        file = self._files.get(name)
-        if file is None or file.removed:
-            file = self._files[name] = _File()
-        file.content += data
-        file.ends.append(len(file.content))
+        file = self._files.setdefault(_checked(name), _File())
+        if self.condition == "full" and data:
+            file.do(_Change("append", bytes(data[: self._draw(len(data))])))
+            raise _error(errno.ENOSPC, name)
+        file.do(_Change("append", bytes(data)))
 
     def truncate(self, name: str, size: int) -> None:
-        file = self._file(name)
-        if size < file.safe_size:
-            file.safe, file.safe_size = file.what_is_safe(), 0
-        del file.content[size:]
-        file.ends.append(size)
+        self._content(name)
+        self._files[name].do(_Change("truncate", size=size))
 
     def remove(self, name: str) -> None:
-        self._file(name).removed = True
+        self._content(name)
+        self._files[name].do(_Change("remove"))
 
     async def sync(self, name: str) -> None:
-        file = self._file(name)
-        self._check(name)
-        size, data = len(file.content), file.unsynced()
-        self._tell("written", name, data)
+        self._content(name)
+        file = self._files[name]
+        upto = file.synced + len(file.changes)
+        written = list(file.changes)
+        self._tell("written", name, written)
         await self._take_time()
-        self._check(name)
-        file.make_safe(size)
-        self._tell("synced", name, data)
+        if self.condition == "failing":
+            self._drop(file, upto - file.synced)
+            raise _error(errno.EIO, name)
+        file.make_safe(upto)
+        self._tell("synced", name, written)
 
     async def replace(self, name: str, data: bytes) -> None:
-        self._check(name)
-        self._replacing[name] = data
-        self._tell("written", name, data)
+        if self.condition == "full":
+            raise _error(errno.ENOSPC, _checked(name))
+        change = _Change("replace", bytes(data))
+        self._replacing[_checked(name)] = change
+        self._tell("written", name, [change])
         await self._take_time()
         del self._replacing[name]
-        self._check(name)
-        self._files[name] = _kept(data)
-        self._tell("synced", name, data)
+        if self.condition == "failing":
+            raise _error(errno.EIO, name)
+        file = self._files.setdefault(name, _File())
+        file.do(change)
+        file.make_safe(file.synced + len(file.changes))
+        self._tell("synced", name, [change])
 
-    def _file(self, name: str) -> _File:
-        file = self._files.get(name)
-        if file is None or file.removed:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-        return file
+    def _content(self, name: str) -> bytearray:
+        file = self._files.get(_checked(name))
+        if file is None or file.content is None:
+            raise _error(errno.ENOENT, name)
+        return file.content
 
-    def _check(self, name: str) -> None:
-        number = _ERRORS.get(self.condition)
-        if number is not None:
-            raise OSError(number, os.strerror(number), name)
-
-    def _tell(self, step: CrashStep, name: str, data: bytes) -> None:
+    def _tell(self, step: CrashStep, name: str, changes: list[_Change]) -> None:
         if self.on_step is not None:
-            self.on_step(step, name, data)
+            self.on_step(step, name, b"".join(change.data for change in changes))
 
     async def _take_time(self) -> None:
         self._syncs += 1
         duration_ns = SYNC_NS
-        departure = self._departures.at(
-            self._place, self._syncs, SLOW if self.condition == "slow" else ORDINARY
-        )
+        shape = SLOW if self.condition == "slow" else ORDINARY
+        departure = self._departures.at(self._place, self._syncs, shape)
         if departure is not None:
             duration_ns += departure.delay_ns
         await asyncio.sleep(duration_ns / 1e9)
 
+    def _drop(self, file: _File, count: int) -> None:
+        """Of what was appended, the disk will never have but some sectors."""
+        offset = 0 if file.safe is None else len(file.safe)
+        for number, change in enumerate(file.changes[:count]):
+            if change.kind == "append":
+                file.changes[number] = replace(change, data=self._with_holes(change.data, offset))
+                offset += len(change.data)
+
     # --- What a nemesis does
 
     def process_died(self) -> None:
-        """What it was replacing is as it was. What it wrote is the kernel's, and stays."""
+        """What it was replacing is as it was, or new, though not safely. What it wrote is the kernel's."""
+        for name, change in self._replacing.items():
+            if self._draw(2):
+                self._files.setdefault(name, _File()).do(change)
         self._replacing.clear()
 
     def cut_power(self) -> None:
         """Lose what was not synced, as chance has it. The processes must be dead."""
-        for name, data in sorted(self._replacing.items()):
-            if self._draw(2):
-                self._files[name] = _kept(data)
+        for name, change in self._replacing.items():
+            self._files.setdefault(name, _File()).do(change)
         self._replacing.clear()
-        for name, file in sorted(self._files.items()):
-            self._lose(name, file)
+        for name, file in list(self._files.items()):
+            left = self._left(file)
+            if left is None:
+                del self._files[name]
+            else:
+                self._files[name] = _File(left, bytearray(left))
 
     def rot(self, name: str) -> int | None:
-        """Change one bit of a file, for good; returns in which byte, or None if there is none."""
+        """Change one bit of what is safe; returns in which byte, or None if there is nothing."""
         file = self._files.get(name)
-        if file is None or file.removed or not file.content:
+        if file is None or not file.safe:
             return None
-        at = self._draw(len(file.content))
-        file.content[at] ^= 1 << self._draw(8)
-        file.make_safe(len(file.content))
+        at = self._draw(len(file.safe))
+        file.safe[at] ^= 1 << self._draw(8)
+        file.content = bytearray(file.safe)
+        for change in file.changes:
+            file.content = _changed(file.content, change)
         return at
 
-    def _lose(self, name: str, file: _File) -> None:
-        if file.removed:
-            if file.named and self._draw(2):
-                self._files[name] = _kept(file.what_is_safe())
-            else:
-                del self._files[name]
-        elif not file.named and self._draw(2):
-            del self._files[name]
-        elif file.ends:
-            self._files[name] = _kept(self._torn(file))
+    def _left(self, file: _File) -> bytearray | None:
+        """The file after a power cut."""
+        survivors = self._draw(len(file.changes) + 1)
+        left = file.safe
+        for change in file.changes[:survivors]:
+            left = _changed(left, change)
+        if survivors < len(file.changes):
+            change = file.changes[survivors]
+            if change.kind == "append" and self._draw(2):
+                left = bytearray() if left is None else left
+                left += self._torn(change.data, len(left))
+        return left
 
-    def _torn(self, file: _File) -> bytes:
-        """Some of what was written since the last sync, and perhaps a part of the next."""
-        survivors = self._draw(len(file.ends) + 1)
-        if file.ends != sorted(file.ends) or file.safe is not None:  # it was cut, too: all of it or nothing
-            return bytes(file.content) if survivors == len(file.ends) else file.what_is_safe()
-        whole = file.ends[survivors - 1] if survivors else file.safe_size
-        left = bytes(file.content[:whole])
-        if survivors == len(file.ends):
-            return left
-        torn = bytes(file.content[whole : file.ends[survivors]])
-        if self._draw(4):
-            return left + torn[: self._draw(len(torn) + 1)]
-        return left + self._with_holes(torn, whole)
+    def _torn(self, data: bytes, offset: int) -> bytes:
+        if self._draw(2):
+            return data[: self._draw(len(data) + 1)]
+        return self._with_holes(data, offset)
 
     def _with_holes(self, data: bytes, offset: int) -> bytes:
-        """The file is as long as it should be, but some sectors were not written."""
+        """As long as it should be, but some sectors were not written."""
         left = bytearray(data)
         begin = 0
         while begin < len(data):
@@ -225,13 +241,36 @@ class Disk:
         return bytes(left)
 
     def _draw(self, limit: int) -> int:
-        self._draws += 1
-        return self._chance.below(limit, self._draws)
+        """By the moment, so that what was drawn at another one makes no difference."""
+        moment, draws = self._moment
+        draws = draws + 1 if moment == self._loop.now_ns else 0
+        self._moment = (self._loop.now_ns, draws)
+        return self._chance.below(limit, self._loop.now_ns << 16 | draws & 0xFFFF)
 
 
-def _kept(content: bytes) -> _File:
-    """A file all of which is safe."""
-    return _File(bytearray(content), named=True, safe_size=len(content))
+def _changed(content: bytearray | None, change: _Change) -> bytearray | None:
+    """What a change makes of a file. Takes what it is given to pieces."""
+    if change.kind == "remove":
+        return None
+    if change.kind == "replace":
+        return bytearray(change.data)
+    content = bytearray() if content is None else content
+    if change.kind == "append":
+        content += change.data
+    else:
+        content += bytes(max(0, change.size - len(content)))
+        del content[change.size :]
+    return content
+
+
+def _checked(name: str) -> str:
+    if name.startswith(".") or "/" in name or not name:
+        raise ValueError(f"{name!r} cannot be a file's name: no slash, no dot at the start, not empty")
+    return name
+
+
+def _error(number: int, name: str) -> OSError:
+    return OSError(number, os.strerror(number), name)
 
 
 class ProcessDisk:

@@ -8,10 +8,13 @@ Rules
    a `Livelock`.
 3. Every callback belongs to the process in whose context it was made, or to the harness. Those of a process
    that is paused wait until it is resumed; those of a dead one never run. Death is therefore no exception:
-   no `finally` and no flush, as nothing runs in a machine that has lost power.
-4. Sets of tasks and futures keep one order in every run: their hash is their number, not their address.
+   no `finally` and no flush, not even at the end of the simulation, as nothing runs in a machine that has
+   lost power.
+4. A process that ends itself (`sys.exit`, `os._exit`) ends itself, and not the simulation.
+5. Sets of tasks and futures keep one order in every run: their hash is a number, not their address.
    (`asyncio.wait` and `TaskGroup` go through sets.)
-5. There are no threads, sockets, subprocesses or signals here: what asks for one gets an error that says so.
+6. The garbage collector runs between callbacks, at fixed numbers of them, lest it decides when finalizers do.
+7. There are no threads, sockets, subprocesses or signals here: what asks for one gets an error that says so.
 
 A subclass of BaseEventLoop, so that tasks, futures, time-outs and transports are asyncio's own.
 """
@@ -24,20 +27,34 @@ import gc
 import heapq
 import signal
 import sys
-import warnings
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness.worlds.sim import graveyard
+from harness.worlds.sim.endpoints import Endpoints
+from harness.worlds.sim.process import Details, Process, current_process, harness_context, process_of
+from harness.worlds.sim.process import Exited as Exited
+from harness.worlds.sim.process import NotSimulated as NotSimulated
 
 _Result = TypeVar("_Result")
 
 LIVELOCK_CALLBACKS = 1_000_000
 """So many callbacks in one moment of virtual time are no progress."""
 
+LOOK_CALLBACKS = 100_000
+"""After every so many the collector runs, and the loop looks whether there is progress."""
 
-_TASKS_KEPT = 1000
-"""Tasks that are done are dropped from the list once there are so many."""
+ENDING_SECONDS = 60.0
+"""So much of virtual time the harness's tasks have to end when they are cancelled at the end."""
+
+_TIMERS_KEPT = 1000
+"""Cancelled timers are dropped once so many more are set than were left the last time."""
+
+_TRACE_FACTOR = 0x9E3779B97F4A7C15
+_TRACE_MASK = (1 << 64) - 1
 
 
 class Deadlock(Exception):
@@ -45,53 +62,7 @@ class Deadlock(Exception):
 
 
 class Livelock(Exception):
-    """Callbacks go on for ever in one moment of virtual time: the message says whose."""
-
-
-class NotSimulated(BaseException):
-    """A simulated process has asked the real machine for something: use the ports instead.
-
-    No `Exception`, lest the process takes it for an error of its own and goes on.
-    """
-
-
-class Process:
-    """One process on a node, as the loop knows it: where callbacks belong, and whether they run."""
-
-    def __init__(self, name: str, number: int) -> None:
-        self.name = name
-        self.number = number
-        self.alive = True
-        self.paused = False
-        self.backlog: list[Callback] = []
-        """What would have run while it was paused."""
-        self.observer: Callable[[], None] | None = None
-        """Called after each of its callbacks."""
-        self.signals: dict[int, Callable[[], object]] = {}
-        self.stopping = False
-        """Whether it was asked to end."""
-        self.wall_ns: Callable[[], int] = lambda: 0
-        """The time of what it logs."""
-        self.log: Callable[[str], None] = lambda text: None
-        """Writes to its log."""
-        self.context = contextvars.copy_context()
-        self.context.run(_current.set, self)
-
-    def __repr__(self) -> str:
-        return f"<Process {self.name}>"
-
-    async def halt_if_dead(self) -> None:
-        """For the ports: who died in the middle of a callback of its own gets no further than this."""
-        if not self.alive:
-            await asyncio.get_running_loop().create_future()
-
-
-_current: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
-
-
-def current_process() -> Process | None:
-    """The process whose code is running; None if it is the harness's."""
-    return _current.get()
+    """Callbacks go on for ever in one moment of virtual time: the message says which tasks there are."""
 
 
 class Callback(asyncio.TimerHandle):
@@ -117,43 +88,42 @@ class Callback(asyncio.TimerHandle):
         self._source_traceback = None
         self._when = when
         self._scheduled = False
-        self.process: Process | None = context.get(_current)
+        self.process = process_of(context)
+
+    def cancel(self) -> None:
+        """It stays where it is until its time comes, and is then passed over."""
+        self._cancelled = True
+        self._callback, self._args = _nothing, ()
 
 
 class Task(asyncio.Task[_Result]):
     """A task with a number, which is its hash, and the process that it belongs to."""
 
-    def __init__(
-        self,
-        coro: Generator[Any, None, _Result] | Coroutine[Any, Any, _Result],
-        *,
-        loop: SimulatedLoop,
-        **options: Any,
-    ) -> None:
-        self.number = loop._next_number()
+    def __init__(self, coro: Any, *, loop: SimulatedLoop, name: str | None = None, **options: Any) -> None:
+        self.number = loop.next_number()
         context = options.get("context")
-        self.process = _current.get() if context is None else context.get(_current)
-        if options.get("name") is None:
-            # The default is a number that counts through the whole life of the interpreter.
-            options["name"] = f"task {self.number}"
-        super().__init__(coro, loop=loop, **options)
+        self.process = current_process() if context is None else process_of(context)
+        # asyncio's default name is a number that counts through the whole life of the interpreter.
+        super().__init__(coro, loop=loop, name=name or f"task {self.number}", **options)
 
     def __hash__(self) -> int:
         return self.number
 
 
 class Future(asyncio.Future[_Result]):
-    """A future with a number, which is its hash."""
+    """A future whose hash is a number. (It gets one when it is first asked for it: few ever are.)"""
 
-    def __init__(self, *, loop: SimulatedLoop) -> None:
-        self.number = loop._next_number()
-        super().__init__(loop=loop)
+    _number = 0
 
     def __hash__(self) -> int:
-        return self.number
+        if not self._number:
+            loop = self.get_loop()
+            assert isinstance(loop, SimulatedLoop)
+            self._number = loop.next_number()
+        return self._number
 
 
-class SimulatedLoop(asyncio.BaseEventLoop):
+class SimulatedLoop(Endpoints):
     """The loop of one simulation. `run` is the way to use it."""
 
     def __init__(self) -> None:
@@ -165,18 +135,19 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """A hash of which process ran when, so far: equal traces mean equal runs."""
         self.callbacks = 0
         """How many have run."""
-        self.on_error: Callable[[Process | None, dict[str, Any]], None] | None = None
+        self.on_error: Callable[[Process | None, Details], None] | None = None
         """Told of exceptions that nobody handles; without it they go to the log."""
         self._queue: list[tuple[int, int, Callback]] = []
+        self._compact_at = _TIMERS_KEPT
         self._numbers = 0
-        self._moment_callbacks = 0
+        self._moment_began = 0
+        """How many callbacks had run when this moment began."""
+        self._look_at = LOOK_CALLBACKS
         self._failure: BaseException | None = None
-        self._graveyard: list[Task[Any]] = []
-        self._tasks: list[Task[Any]] = []
-        """All that are not done, and some that are."""
-        self._prune_at = _TASKS_KEPT
+        self._dead: list[Any] = []
+        """Tasks and asynchronous generators of dead processes."""
+        self._over = False
         self._harness_signals: dict[int, Any] = {}
-        self.set_task_factory(cast(Any, self._make_task))
         self.set_exception_handler(self._unhandled)
 
     # --- Running
@@ -186,84 +157,133 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
         Raises Deadlock, Livelock, or what `main` or a `fail` raised.
         """
-        collecting = gc.isenabled()
-        # When the collector runs decides when finalizers do: it runs between simulations.
-        gc.disable()
         asyncio.set_event_loop(self)
-        try:
-            return self.run_until_complete(main)
-        finally:
+        with _collector_off():
             try:
-                self._end_tasks()
+                return self.run_until_complete(main)
             finally:
-                asyncio.set_event_loop(None)
-                self.close()
-                if collecting:
-                    gc.enable()
+                try:
+                    self._end_tasks()
+                finally:
+                    for number in list(self._harness_signals):
+                        self.remove_signal_handler(number)
+                    asyncio.set_event_loop(None)
+                    self.close()
 
     def fail(self, error: BaseException) -> None:
         """Have `run` raise this, after the present callback."""
         if self._failure is None:
             self._failure = error
 
+    def refuse(self, call: str, use: str) -> NotSimulated:
+        """The exception for whoever runs, which ends the simulation whatever a process makes of it."""
+        here = Path(__file__).parent
+        frame = sys._getframe(1)
+        while frame.f_back is not None and Path(frame.f_code.co_filename).parent == here:
+            frame = frame.f_back
+        where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        if self.running is None:
+            return NotSimulated(f"{call} at {where}: in a simulation, use {use}")
+        error = NotSimulated(f"{self.running.name} calls {call} at {where}: a simulated process uses {use}")
+        self.fail(error)
+        return error
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """What is called now is the harness's doing, though a process's callback is running."""
+        process, self.running = self.running, None
+        try:
+            yield
+        finally:
+            self.running = process
+
     def _run_once(self) -> None:
-        """One round of asyncio's loop: all that is due."""
+        """Everything, until `stop`. (There is nothing to poll for between rounds, so there are no rounds.)"""
         ready = self._ready  # type: ignore[attr-defined]
-        if not ready:
-            self._advance(ready)
-        now_ns = self.now_ns
-        for _ in range(len(ready)):
+        while not self._stopping:  # type: ignore[attr-defined]
+            if not ready:
+                self._advance(ready)
             callback = ready.popleft()
             if callback._cancelled:
                 continue
             process = callback.process
-            if process is None:
-                callback._run()
-            elif process.paused and process.alive:
-                process.backlog.append(callback)
-                continue
-            elif process.alive:
+            if process is not None:
+                if not process.runs:
+                    if process.alive:
+                        process.backlog.append(callback)
+                    continue
                 self.running = process
-                callback._run()
+            try:
+                callback._context.run(callback._callback, *callback._args)
+            except BaseException as error:
+                self._raised(callback, error)
+            if process is not None:
                 self.running = None
-                self.trace = hash((self.trace, now_ns, process.number))
-                if process.observer is not None and process.alive:
+                trace = self.trace * _TRACE_FACTOR + self.now_ns
+                self.trace = (trace ^ process.number) & _TRACE_MASK
+                if process.observer is not None:
                     process.observer()
             self.callbacks += 1
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
-        self._moment_callbacks += 1
-        if self._moment_callbacks > LIVELOCK_CALLBACKS:
-            raise Livelock(f"no end of callbacks at {now_ns / 1e9:.9f} s:\n{self._waiting()}")
+            if self.callbacks >= self._look_at:
+                self._look()
 
     def _advance(self, ready: Any) -> None:
         """Jump to the next moment at which something is due."""
-        queue = self._queue
-        while queue and queue[0][2]._cancelled:
-            heapq.heappop(queue)
-        if not queue:
-            raise Deadlock(f"nothing is left to do at {self.now_ns / 1e9:.9f} s:\n{self._waiting()}")
-        self._moment_callbacks = 0
-        self.now_ns = queue[0][0]
-        while queue and queue[0][0] == self.now_ns:
-            ready.append(heapq.heappop(queue)[2])
+        queue, pop = self._queue, heapq.heappop
+        while queue:
+            when_ns, _, callback = pop(queue)
+            if not callback._cancelled:
+                ready.append(callback)
+                if when_ns != self.now_ns:
+                    self.now_ns = when_ns
+                    self._moment_began = self.callbacks
+                while queue and queue[0][0] == when_ns:
+                    ready.append(pop(queue)[2])
+                return
+        raise Deadlock(f"nothing is left to do at {self.now_ns / 1e9:.9f} s:\n{self._waiting()}")
 
-    def _waiting(self) -> str:
-        """Who waits for what, for an error message."""
-        lines = []
-        for task in self._tasks:
-            if task.done():
-                continue
+    def _look(self) -> None:
+        """Every now and then."""
+        self._look_at = self.callbacks + LOOK_CALLBACKS
+        if self.callbacks - self._moment_began >= LIVELOCK_CALLBACKS:
+            raise Livelock(f"no end of callbacks at {self.now_ns / 1e9:.9f} s:\n{self._waiting()}")
+        gc.collect()
+
+    def _raised(self, callback: Callback, error: BaseException) -> None:
+        """A callback did not return."""
+        if isinstance(error, KeyboardInterrupt):
+            self.running = None
+            raise error
+        process = callback.process
+        if process is not None and not process.alive:
+            return
+        if isinstance(error, SystemExit):
+            if process is None:
+                raise error
+            process.exit(error.code)
+            return
+        what = getattr(callback._callback, "__qualname__", "a callback")
+        self.call_exception_handler({"message": f"Exception in callback {what}", "exception": error})
+
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: Details) -> None:
+        error = context.get("exception")
+        process = self.running
+        task = context.get("task", context.get("future"))
+        if isinstance(task, Task):
             process = task.process
-            owner = "harness" if process is None else process.name
-            frames = task.get_stack(limit=1)
-            where = "not started"
-            if frames:
-                code = frames[-1].f_code
-                where = f"{code.co_qualname} ({code.co_filename}:{frames[-1].f_lineno})"
-            lines.append(f"  {owner}, {task.get_name()}: waits in {where}")
-        return "\n".join(lines) or "  no task is left"
+        if isinstance(error, NotSimulated):
+            self.fail(error)
+        elif process is not None and not process.alive:
+            pass  # the dead complain of nothing
+        elif self._over and not isinstance(task, Task):
+            pass  # nor does what is collected now, and may have been theirs
+        elif self.on_error is not None:
+            self.on_error(process, context)
+        else:
+            self.default_exception_handler(context)
 
     # --- Time
 
@@ -278,6 +298,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._ready.append(made)  # type: ignore[attr-defined]
         return made
 
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+    """There is one thread: no other may be started while processes run."""
+
     def call_later(  # type: ignore[override]
         self,
         delay: float,
@@ -285,7 +308,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> Callback:
-        return self.at(self.now_ns + max(0, round(delay * 1e9)), callback, *args, context=context)
+        return self.at(self.now_ns + round(delay * 1e9), callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self,
@@ -306,13 +329,24 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Call once the time has come, in a context (a process's own, to have it run there)."""
         if context is None:
             context = contextvars.copy_context()
+        if when_ns < self.now_ns:
+            when_ns = self.now_ns
         made = Callback(when_ns / 1e9, callback, args, self, context)
         self._numbers += 1
-        heapq.heappush(self._queue, (max(when_ns, self.now_ns), self._numbers, made))
+        heapq.heappush(self._queue, (when_ns, self._numbers, made))
+        if len(self._queue) > self._compact_at:
+            self._compact()
         return made
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Cancelled timers are left where they are until their time comes."""
+    def timers(self) -> list[Callback]:
+        """All that are set, in the order in which they will fire."""
+        return [callback for _, _, callback in sorted(self._queue) if not callback._cancelled]
+
+    def _compact(self) -> None:
+        """Drop cancelled timers."""
+        self._queue = [entry for entry in self._queue if not entry[2]._cancelled]
+        heapq.heapify(self._queue)
+        self._compact_at = 2 * len(self._queue) + _TIMERS_KEPT
 
     # --- Processes
 
@@ -322,19 +356,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def kill(self, process: Process) -> None:
         """Nothing of the process runs ever again."""
-        process.alive = False
+        process.alive = process.runs = False
         process.backlog.clear()
         process.observer = None
         # Kept: what would be collected as garbage would run its `finally` clauses.
-        self._graveyard += [task for task in self._tasks if task.process is process and not task.done()]
-        self._tasks = [task for task in self._tasks if task.process is not process and not task.done()]
+        self._dead += [task for task in self._tasks() if task.process is process]
 
     def pause(self, process: Process) -> None:
-        process.paused = True
+        process.paused, process.runs = True, False
 
     def resume(self, process: Process) -> None:
         """What has come due meanwhile runs now, in the order in which it did."""
-        process.paused = False
+        process.paused, process.runs = False, process.alive
         self._ready.extend(process.backlog)  # type: ignore[attr-defined]
         process.backlog.clear()
 
@@ -343,75 +376,90 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def create_future(self) -> Future[Any]:
         return Future(loop=self)
 
-    def _make_task(
-        self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, _Result], **options: Any
-    ) -> asyncio.Task[_Result]:
-        task = Task(coro, loop=self, **options)
-        self._tasks.append(task)
-        if len(self._tasks) > self._prune_at:
-            self._tasks = [task for task in self._tasks if not task.done()]
-            self._prune_at = 2 * len(self._tasks) + _TASKS_KEPT
+    def create_task(  # type: ignore[override]
+        self,
+        coro: Any,
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **options: Any,
+    ) -> Task[Any]:
+        task: Task[Any] = Task(coro, loop=self, name=name, context=context, **options)
+        if task.process is not None and not task.process.alive:
+            self._dead.append(task)
         return task
 
-    def _next_number(self) -> int:
+    def next_number(self) -> int:
+        """One that nothing else in this simulation has."""
         self._numbers += 1
         return self._numbers
 
+    def _tasks(self) -> list[Task[Any]]:
+        """All that are not done, in the order in which they were made."""
+        tasks = [task for task in asyncio.all_tasks(self) if isinstance(task, Task)]
+        return sorted(tasks, key=lambda task: task.number)
+
+    def _waiting(self) -> str:
+        """Who waits for what, for an error message."""
+        lines = []
+        for task in self._tasks():
+            owner = "harness" if task.process is None else task.process.name
+            if task.process is not None and task.process.paused:
+                owner += " (paused)"
+            lines.append(f"  {owner}, {task.get_name()}: waits in {_where(task)}")
+        return "\n".join(lines) or "  no task is left"
+
+    def _asyncgen_firstiter_hook(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """None is remembered: who is left at the end is not closed."""
+
+    def _asyncgen_finalizer_hook(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Nobody will go on with it, and it has not come to its end: whoever dropped it closes it."""
+        if self.running is not None and not self.running.alive:
+            self._dead.append(generator)
+        elif not self.is_closed():
+            context = harness_context() if self.running is None else self.running.context.copy()
+            self.call_soon(self._close_generator, generator, context=context)
+
+    def _close_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self.create_task(generator.aclose())
+
     def _end_tasks(self) -> None:
         """Cancel the harness's tasks, and let go of the dead without a word of theirs."""
-        for process in {task.process: None for task in self._tasks if task.process is not None}:
+        for process in {task.process: None for task in self._tasks() if task.process is not None}:
             self.kill(process)
-        left = [task for task in self._tasks if not task.done()]
+        left = [task for task in self._tasks() if task.process is None]
         for task in left:
             task.cancel()
-        try:
-            if left:
-                self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        except Deadlock:  # one that does not let itself be cancelled waits for ever for what is gone
-            self._graveyard += [task for task in left if not task.done()]
-        # What is collected from now on has nothing to say that was not said.
-        self.set_exception_handler(lambda loop, context: None)
-        with _silence():
-            for task in self._graveyard:
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                close = getattr(task.get_coro(), "close", None)
-                try:
-                    if close is not None:
-                        close()
-                except BaseException:  # the last words of the dead
-                    pass
-            self._graveyard.clear()
-            self._queue.clear()
-            gc.collect()
+        if left:
+            self.run_until_complete(asyncio.wait(left, timeout=ENDING_SECONDS))
+            self._dead += [task for task in left if not task.done()]
+        self._over = True
+        tasks = [dead for dead in self._dead if isinstance(dead, Task)]
+        graveyard.drop(task.get_coro() for task in tasks)
+        for task in tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self._dead.clear()
+        self._queue.clear()
 
-    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if isinstance(error, NotSimulated):
-            self.fail(error)
-        elif self.on_error is not None:
-            self.on_error(self.running, context)
-        else:
-            self.default_exception_handler(context)
-
-    # --- What there is not
+    # --- Signals
 
     def add_signal_handler(  # type: ignore[override]
         self, sig: int, callback: Callable[..., object], *args: Any
     ) -> None:
         """Of a process: what `Cluster.stop` calls. Of the harness: the real signal."""
-        process = _current.get()
+        process = current_process()
         if process is not None:
             context = contextvars.copy_context()
             process.signals[sig] = partial(self.call_soon, callback, *args, context=context)
             return
 
         def received(number: int, frame: Any) -> None:
-            self.call_soon(callback, *args, context=_HARNESS)
+            self.call_soon(callback, *args, context=harness_context())
 
         self._harness_signals[sig] = signal.signal(sig, received)
 
     def remove_signal_handler(self, sig: int) -> bool:
-        process = _current.get()
+        process = current_process()
         if process is not None:
             return process.signals.pop(sig, None) is not None
         if sig not in self._harness_signals:
@@ -419,11 +467,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         signal.signal(sig, self._harness_signals.pop(sig))
         return True
 
-    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        raise NotSimulated("call_soon_threadsafe: there are no threads in a simulation")
-
-    def run_in_executor(self, *args: Any) -> Any:  # type: ignore[override]
-        raise NotSimulated("run_in_executor (to_thread, getaddrinfo): there are no threads in a simulation")
+    # --- What BaseEventLoop asks of its subclasses
 
     def _process_events(self, event_list: Any) -> None:
         """There are none."""
@@ -432,18 +476,39 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Nobody sleeps."""
 
 
-_HARNESS = contextvars.Context()
-"""Belongs to no process."""
+def _nothing() -> None:
+    """What a cancelled callback holds on to."""
+
+
+def _where(task: Task[Any]) -> str:
+    """The coroutines that a task is in, down to the one that waits."""
+    steps = []
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", getattr(awaited, "gi_frame", getattr(awaited, "ag_frame", None)))
+        if frame is None:
+            break
+        code = frame.f_code
+        steps.append(f"{code.co_qualname} ({Path(code.co_filename).name}:{frame.f_lineno})")
+        awaited = getattr(
+            awaited, "cr_await", getattr(awaited, "gi_yieldfrom", getattr(awaited, "ag_await", None))
+        )
+    return " > ".join(steps)
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Nobody hears what finalizers complain about."""
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda _: None
+def _collector_off() -> Iterator[None]:
+    """The collector runs when it is called. What there was before is not looked at again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    freeze = gc.get_freeze_count() == 0
+    if freeze:
+        gc.freeze()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        sys.unraisablehook = hook
+        gc.collect()
+        if freeze:
+            gc.unfreeze()
+        if enabled:
+            gc.enable()

@@ -4,15 +4,17 @@ The convention: a Python module, started as `python -m MODULE ARGUMENTS` or `pyt
 
     def program(arguments: Sequence[str]) -> Program: ...
 
-which reads the command line and returns a callable: `await program(ports)` runs the process and returns its
-exit code. It is called outside of the process, so it may read files. An exception with an integer `code`
-ends the process with that exit code, and any other as a crash. It may also have an attribute
+which reads the command line and the environment (`os.environ` is the process's own while it is called) and
+returns a callable: `await program(ports)` runs the process and returns its exit code. `program` is called
+outside of the process, so it may read files. An exception with an integer `code` ends the process with that
+exit code, and any other as a crash. What it returns may also have an attribute
 
     def watch() -> Watch: ...
 
 called once for all such programs of a cluster: what is verified after every step of their processes.
 
-`ports` has the attributes of `Ports`: the only ways out. The program uses asyncio for everything else.
+`ports` has the attributes of `Ports`: the only ways out. The program uses asyncio for everything else. Its
+streams, servers and datagram endpoints lead to the simulated network, too (`endpoints`).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from harness.worlds import SetupError
-from harness.worlds.sim.clock import ProcessClock
+from harness.worlds.sim.clock import Clock
 from harness.worlds.sim.disk import ProcessDisk
 from harness.worlds.sim.network import ProcessNetwork
 
@@ -37,7 +39,7 @@ from harness.worlds.sim.network import ProcessNetwork
 class Ports:
     """Everything that a process may touch."""
 
-    clock: ProcessClock
+    clock: Clock
     """`monotonic_ns()`, `wall_ns()`, `call_at(when_ns, callback)`, `await sleep(duration_ns)`."""
     disk: ProcessDisk
     """Of the node: `names()`, `read`, `append`, `truncate`, `remove`, `await sync`, `await replace`."""
@@ -77,15 +79,14 @@ class Watch(Protocol):
 def module_of(argv: Sequence[str]) -> tuple[ModuleType, list[str]]:
     """The module that a command line starts, and its arguments. Raises SetupError."""
     if len(argv) >= 3 and argv[1] == "-m":
-        module, arguments = _by_name(argv[2]), list(argv[3:])
+        name, module, arguments = argv[2], _by_name(argv[2]), list(argv[3:])
     elif len(argv) >= 2 and argv[1].endswith(".py"):
-        module, arguments = _by_path(Path(argv[1])), list(argv[2:])
+        name, module, arguments = argv[1], _by_path(Path(argv[1])), list(argv[2:])
     else:
         raise SetupError(f"the sim world starts `python -m MODULE` and `python FILE.py`, not {list(argv)!r}")
     if not hasattr(module, "program"):
         raise SetupError(
-            f"{argv[1]} {argv[2] if argv[1] == '-m' else ''}: the module has no `program(arguments)`, which "
-            "the sim world would run (see harness.worlds.sim.programs)"
+            f"{name}: it has no `program(arguments)`, which the sim world would run: see docs/simulator.md"
         )
     return module, arguments
 
@@ -101,17 +102,22 @@ def _by_name(name: str) -> ModuleType:
 
 
 def _by_path(path: Path) -> ModuleType:
-    name = f"simulated:{path.resolve()}"
-    module = sys.modules.get(name)
-    if module is not None:
-        return module
+    try:
+        name = f"simulated:{path.resolve()}:{path.stat().st_mtime_ns}"
+    except OSError as error:
+        raise SetupError(f"{path}: {error.strerror}") from error
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.exists():
-        raise SetupError(f"{path}: there is no such program")
+    assert spec is not None
+    assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))  # as Python does for a script
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except Exception as error:
         del sys.modules[name]
-        raise
+        raise SetupError(f"{path}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.parent))
     return module
