@@ -36,7 +36,9 @@ from numpy.typing import NDArray
 from checkers import _words
 from checkers._explanation import Explanation
 from checkers._registers import FAILED_CAS, FailedCas, NotARegister, Registers, registers
-from checkers.models import IMPOSSIBLE, MODELS, UNKNOWN, Model
+from checkers.models import IMPOSSIBLE, UNKNOWN, Call, Model, ModelFailed, model_named
+from checkers.monitors import Ambiguous, Calls, Rows, monitor_of
+from checkers.monitors._evidence import evidence_of
 from harness.history import INFO, OK, History
 from harness.verdict import Evidence, Validity, Verdict, worst
 
@@ -69,11 +71,11 @@ class Linearizable:
     def check(self, history: History) -> Verdict:
         if not len(history.operations):
             return _unknown("There is nothing to judge: no client did anything.")
-        if self.model in MODELS:
-            return _Keys(self, history).objects(MODELS[self.model])
         if self.model not in ("register", "cas-register"):
-            known = ", ".join(["register", "cas-register", *MODELS])
-            raise ValueError(f"no model {self.model!r}; there are {known}")
+            try:
+                return _Keys(self, history).objects(model_named(self.model))
+            except ModelFailed as error:
+                return _unknown(f"Not judged: {error}.")
         if self.model == "register" and "cas" in history.fs:
             return _unknown("Operations cas: the model register has read and write; try cas-register.")
         try:
@@ -133,12 +135,32 @@ class _Keys:
             )
         read_only = np.array([f in model.read_only for f in history.fs])[operations.f]
         counts = (operations.outcome == OK) | ((operations.outcome >= INFO) & ~read_only)
-        keys = np.unique(operations.key[counts]).tolist()
-        for done, key in enumerate(keys):
-            rows = np.flatnonzero(counts & (operations.key == key))
-            table = _Table(model, history, rows)
-            self._search(key, len(keys) - done, table.problem(read_only[rows]), rows, table)
-        return self._verdict(int(counts.sum()), len(keys))
+        rows = np.flatnonzero(counts)
+        rows = rows[np.argsort(operations.key[rows], kind="stable")]
+        keys, first = np.unique(operations.key[rows], return_index=True)
+        undecided: list[tuple[int, Rows]] = []
+        for key, mine in zip(keys.tolist(), np.split(rows, first)[1:], strict=True):
+            undecided += [(key, part) for part in self._monitor(model, mine)]
+        for done, (key, part) in enumerate(undecided):
+            table = _Table(model, history, part)
+            self._search(key, len(undecided) - done, table.problem(read_only[part]), part, table)
+        return self._verdict(len(rows), len(keys))
+
+    def _monitor(self, model: Model, rows: Rows) -> list[Rows]:
+        """Decide one object by what is made for its model; returns what is left to the search."""
+        monitor = monitor_of(model)
+        if monitor is None:
+            return [rows]
+        try:
+            violation = monitor(Calls.of(self.history, model, rows))
+        except Ambiguous as ambiguous:
+            return [rows] if ambiguous.parts is None else ambiguous.parts
+        if violation is not None:
+            name = self.history.keys[int(self.history.operations.key[rows[0]])]
+            self.invalid.append(name)
+            if len(self.evidence) < EVIDENCE_MAX:
+                self.evidence.append(evidence_of(self.history, model, violation, name))
+        return []
 
     def _search(
         self, key: int, left: int, problem: Problem, rows: NDArray[np.int64], table: _Table | None
@@ -161,7 +183,8 @@ class _Keys:
         if result.verdict in ("out of time", "out of memory"):
             self.undecided[str(name)] = f"{result.verdict} after {result.configurations} configurations"
         elif result.verdict == "not linearizable":
-            self.invalid.append(name)
+            if name not in self.invalid[-1:]:
+                self.invalid.append(name)
             if len(self.evidence) < EVIDENCE_MAX:
                 self.evidence.append(_search_evidence(self.history, name, problem, result, rows, table))
 
@@ -239,15 +262,16 @@ class _Table:
         crashed = self.operations.outcome >= INFO
         self.states: list[Any] = [model.initial]
         self.state_ids: dict[Any, int] = {model.initial: 0}
-        self.classes: list[tuple[str, Any, Any]] = []
+        self.classes: list[Call] = []
         class_ids: dict[str, int] = {}
         self.class_of = np.empty(len(rows), np.int64)
         for i, argument in enumerate(history.arguments(self.operations)):
             result = UNKNOWN if crashed[i] else results[i]
-            token = f"{fs[i]} {argument!r} {result!r}"
+            process = int(self.operations.process[i]) if model.by_process else -1
+            token = f"{fs[i]} {argument!r} {result!r} {process}"
             if token not in class_ids:
                 class_ids[token] = len(self.classes)
-                self.classes.append((fs[i], argument, result))
+                self.classes.append(Call(fs[i], argument, result, process))
             self.class_of[i] = class_ids[token]
 
     def problem(self, read_only: NDArray[np.bool_]) -> Problem:
@@ -259,12 +283,22 @@ class _Table:
         return Problem(kind, self.class_of, unused, self.operations.invoke, finish, 0, self.horizon)
 
     def step(self, state: int, class_: int) -> int:
-        after = self.model.step(self.states[state], *self.classes[class_])
-        if after is IMPOSSIBLE:
-            return -1
-        if after not in self.state_ids:
-            self.state_ids[after] = len(self.states)
-            self.states.append(after)
+        call = self.classes[class_]
+        try:
+            after = self.model.step(self.states[state], call)
+            if after is IMPOSSIBLE:
+                return -1
+            if after not in self.state_ids:
+                self.state_ids[after] = len(self.states)
+                self.states.append(after)
+        except ModelFailed:
+            raise
+        except Exception as error:
+            what = f"{call.f} {call.argument!r} -> {call.result!r} in the state {self.states[state]!r}"[:300]
+            name = type(self.model).__name__
+            raise ModelFailed(
+                f"the model {name} failed at {what}: {type(error).__name__}: {error}"
+            ) from error
         return self.state_ids[after]
 
 

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--model",
         help="check for linearizability against this model, instead of what the run was made for "
-        "(of a bare history: cas-register)",
+        "(of a bare history: cas-register): a name in checkers/models.py, or your own as module:Class",
     )
     check.add_argument(
         "--failed-cas",
@@ -139,16 +139,19 @@ def checkers_of(test: Test) -> list[Checker]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from checkers.models import MODELS
+    from checkers.models import UnknownModel, model_named
     from harness import registry
     from harness.history import BrokenHistory
     from harness.judge import weightiest
     from harness.store import EXIT_CODES, StoreError
     from nemesis import NemesisError
 
-    models = ("register", "cas-register", *MODELS)
-    if options.model is not None and options.model not in models:
-        return _wrong(f"no model {options.model!r}; there are {', '.join(dict.fromkeys(models))}")
+    if options.model is not None:
+        sys.path.insert(0, str(Path.cwd()))  # where one's own model is likely to be
+        try:
+            model_named(options.model)
+        except UnknownModel as error:
+            return _wrong(str(error))
     outcomes: list[Outcome] = []
     broken = False
     for path in options.paths:

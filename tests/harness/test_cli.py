@@ -87,8 +87,8 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
 
 
 def test_an_unknown_model_lists_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", "--model=queue", str(history(tmp_path / "h.jsonl", GOOD))]) == USAGE_ERROR
-    assert "no model 'queue'; there are register, cas-register" in capsys.readouterr().err
+    assert cli.main(["check", "--model=heap", str(history(tmp_path / "h.jsonl", GOOD))]) == USAGE_ERROR
+    assert "no model 'heap'; there are register, cas-register" in capsys.readouterr().err
 
 
 def test_clean_keeps_the_newest_of_each_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
