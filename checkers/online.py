@@ -272,7 +272,8 @@ class RegisterFollower:
         if start <= block.last and start <= version.replaced:
             return None  # an operation that began later has observed the block already
         if key.over_before(version, block, start):
-            return _violation(op, "stale read", f"{_value(version)} was over before the read began")
+            said = f"{_value(version)} had certainly been overwritten before that read began"
+            return _violation(op, "stale read", said)
         if start > block.last:
             key.stretch(block, start)
         return None
@@ -301,7 +302,10 @@ class RegisterFollower:
                 said = f"{_value(made)} was made from {_value(before)}, and another value too"
                 return _violation(op, "lost update", said)
             if key.over_before(before, block, made.start):
-                return _violation(op, "stale read", f"{_value(before)} was over before it was replaced")
+                said = (
+                    f"{_value(before)} had certainly been overwritten before {_value(made)} was made from it"
+                )
+                return _violation(op, "stale read", said)
             if made.start > block.last:
                 key.stretch(block, made.start)
             before.replaced = op.index
