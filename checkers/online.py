@@ -334,7 +334,7 @@ class RegisterFollower:
 
 
 def _value(version: _Version) -> str:
-    return _words.value_text(original(version.value))
+    return "the initial value" if version.value is None else _words.value_text(original(version.value))
 
 
 def _from_nowhere(op: Op, value: Any) -> Violation:

@@ -213,7 +213,7 @@ def test_a_stale_read_is_found_as_it_ends(recorded: Recorded) -> None:
     assert (violation.event, violation.kind, violation.key) == (3, "stale read", "x")
     assert violation.summary == (
         "Stale read on key x, as the read of process 1 on n2 ended as ok: "
-        "nothing had certainly been overwritten before that read began."
+        "the initial value had certainly been overwritten before that read began."
     )
 
 
