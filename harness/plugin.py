@@ -301,7 +301,7 @@ class Promise:
         self._describe()
         store.write_test(directory, self._record)
         result = self._drive(directory)
-        history = History.read(directory / "history.jsonl")
+        history = History.read(directory / "history.jsonl", keep=True)
         safety_only = self._test.nemesis.safety_only
         return directory, conclude(directory, history, self._checkers(), result.problems, safety_only)
 

@@ -15,7 +15,7 @@ OURS = ("impl", "harness", "nemesis", "checkers", "workloads", "tests", "benchma
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "impl": ("impl",),
-    "harness/history.py": (),
+    "harness/history": ("harness.history",),
     "harness/verdict.py": (),
     "harness/faults.py": ("harness.history",),
     "checkers": ("checkers", "harness.history", "harness.verdict", "harness.faults"),

@@ -81,7 +81,7 @@ def test_a_run_ends_with_a_verdict_a_report_and_everything_in_the_store(
     )  # progress, shown meanwhile
 
     found = {path.name for path in directory.iterdir()}
-    assert found == {"test.json", "history.jsonl", "verdicts.json", "report.html", "nodes"}
+    assert found == {"test.json", "history.jsonl", "history.columns", "verdicts.json", "report.html", "nodes"}
     assert (directory / "nodes" / "n1" / "log").exists()
     record = store.read_test(directory)
     assert "--seed=7" in record.command and "--nemesis=partition,kill" in record.command
