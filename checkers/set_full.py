@@ -25,9 +25,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from checkers import _words
+from checkers._values import hashable, original
 from harness.history import History, Op
 from harness.verdict import Evidence, Validity, Verdict, worst
 
@@ -110,13 +109,13 @@ class _Element:
     """One element's timeline. Events are indices of the history."""
 
     value: Any
-    begun: int
-    """Invocation of the add."""
     row: Op
+    """The first invocation of an add."""
+    begun: int | None = None
+    """The first invocation of an add that was not refused."""
     known: int | None = None
     """The first completion that proves it: of its add, or of a read that saw it."""
     acknowledged: Op | None = None
-    refused: bool = False
     missing: list[tuple[Op, Op]] = field(default_factory=list)
     """Reads that began after it was known and did not see it."""
     last_seen: int = -1
@@ -148,18 +147,20 @@ class _Set:
             if completion is not None and completion.type == "ok":
                 self.reads.append((invoke, completion))
             return
-        element = self.elements.setdefault(_token(invoke.value), _Element(invoke.value, invoke.index, invoke))
-        if completion is not None and completion.type == "ok":
-            if element.known is None or completion.index < element.known:
-                element.known, element.acknowledged = completion.index, completion
-            element.refused = False
-        elif completion is not None and completion.type == "fail":
-            element.refused = element.acknowledged is None
+        element = self.elements.setdefault(hashable(invoke.value), _Element(invoke.value, invoke))
+        if completion is not None and completion.type == "fail":
+            return
+        if element.begun is None:
+            element.begun = invoke.index
+        if completion is None or completion.type != "ok":
+            return
+        if element.known is None or completion.index < element.known:
+            element.known, element.acknowledged = completion.index, completion
 
     def judge(self) -> None:
         views: list[tuple[Op, Op, set[Any]]] = []
         for invoke, completion in self.reads:
-            values = [_token(value) for value in completion.value or ()]
+            values = [hashable(value) for value in completion.value or ()]
             view = set(values)
             if len(view) < len(values):
                 repeated = [value for value, count in Counter(values).items() if count > 1]
@@ -167,7 +168,7 @@ class _Set:
             views.append((invoke, completion, view))
             for token in view:
                 element = self.elements.get(token)
-                if element is None or element.begun > completion.index or element.refused:
+                if element is None or element.begun is None or element.begun > completion.index:
                     self.unexpected.append((token, invoke, completion))
                     continue
                 element.last_seen = max(element.last_seen, completion.index)
@@ -227,17 +228,17 @@ class _Set:
             element = self.elements.get(token)
             why = (
                 "nobody had added"
-                if element is None or element.begun > completion.index
+                if element is None or element.row.index > completion.index
                 else f"{element.row.node or f'process {element.row.process}'} had refused to add"
             )
             found.append(
                 self._evidence(
                     "unexpected",
                     f"Unexpected: the read at {self._at(completion)}{self._by(completion)} shows "
-                    f"{_words.value_text(_shown(token))}{self.where}, which {why}"
+                    f"{_words.value_text(original(token))}{self.where}, which {why}"
                     + _more(len({one for one, _, _ in self.unexpected}) - 1),
                     [invoke, completion] + ([element.row] if element is not None else []),
-                    [_shown(one) for one, _, _ in self.unexpected],
+                    [original(one) for one, _, _ in self.unexpected],
                 )
             )
         if self.duplicated:
@@ -246,10 +247,10 @@ class _Set:
                 self._evidence(
                     "duplicated",
                     f"Duplicated: the read at {self._at(completion)}{self._by(completion)} shows "
-                    f"{_words.value_text(_shown(token))}{self.where} more than once"
+                    f"{_words.value_text(original(token))}{self.where} more than once"
                     + _more(len({one for one, _, _ in self.duplicated}) - 1),
                     [invoke, completion],
-                    [_shown(one) for one, _, _ in self.duplicated],
+                    [original(one) for one, _, _ in self.duplicated],
                 )
             )
         return found
@@ -286,15 +287,6 @@ class _Set:
 
 def _more(count: int) -> str:
     return f" ({count} more elements likewise)" if count > 0 else ""
-
-
-def _token(value: Any) -> Any:
-    """The value as a dict key."""
-    return msgspec.json.encode(value) if isinstance(value, list | dict) else value
-
-
-def _shown(token: Any) -> Any:
-    return msgspec.json.decode(token) if isinstance(token, bytes) else token
 
 
 def _quantiles(seconds: list[float]) -> dict[str, float]:

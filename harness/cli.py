@@ -191,7 +191,7 @@ def _judge(path: Path, options: argparse.Namespace) -> Results:
     from harness import history_formats, store
     from harness.judge import conclude, judge
 
-    history = history_formats.read(path, keyed=options.keyed)
+    history = history_formats.read(path, keyed=options.keyed, keep=True)
     for warning in history.warnings:
         _complain(warning)
     record_path = path / "test.json"

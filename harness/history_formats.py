@@ -35,8 +35,8 @@ _KNOWN = "history.jsonl, Jepsen's EDN, a JSON array of events, Jepsen's console 
 _Line = tuple[int, dict[str, Any]]
 
 
-def read(path: str | Path, *, keyed: bool = False) -> History:
-    """The history in a file of any known format, or in a run's folder.
+def read(path: str | Path, *, keyed: bool = False, keep: bool = False) -> History:
+    """The history in a file of any known format, or in a run's folder. `keep`: as `History.read` has it.
 
     Raises BrokenHistory if it is of none, or damaged; OSError if it cannot be read.
     """
@@ -47,7 +47,7 @@ def read(path: str | Path, *, keyed: bool = False) -> History:
         head = file.read(4096)
     start = re.sub(rb"\A(?:\s+|;[^\n]*\n)+", b"", head)
     if path.suffix == ".jsonl" or re.match(rb'\{\s*"', start):
-        return History.read(path)
+        return History.read(path, keep=keep)
     if not start:
         return History([], source=path, warnings=[f"{path}: the file is empty"])
     try:

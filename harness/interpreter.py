@@ -47,7 +47,8 @@ class Client(Protocol):
     """One thread's connection to one node, for one workload."""
 
     async def invoke(self, operation: Operation) -> Any:
-        """Do it, and return the value of the `ok` event (of a write: what was written).
+        """Do it, and return the value of the `ok` event (of a write: what was written); as a
+        `harness.history.Versioned` where the system tells the version as well.
 
         Raises `harness.systems.Refused` if it has definitely not happened (a cas whose old value was
         another, too: its `fail`), `Indeterminate` if that is not known. Anything else is a bug in the

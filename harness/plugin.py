@@ -22,9 +22,9 @@ import pytest
 if TYPE_CHECKING:
     from harness.history import History
     from harness.progress import Phases
-    from harness.run import Result, Test
+    from harness.run import Follower, Result, Test
     from harness.store import Results, TestRecord
-    from harness.worlds import World
+    from harness.worlds import Cluster, World
 
 NIGHTLY = ("none", "partition", "kill", "pause", "partition,kill", "all")
 """The nemeses of `--nightly`."""
@@ -111,6 +111,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         dest="splitbrain_nightly",
         action="store_true",
         help=f"every workload under every nemesis: {'; '.join(NIGHTLY)}",
+    )
+    group.addoption(
+        "--stop-on-violation",
+        dest="splitbrain_stop_on_violation",
+        action="store_true",
+        help="end a run at the first event that breaks its promise, and keep the cluster to be looked at",
     )
     group.addoption(
         "--setting",
@@ -238,6 +244,8 @@ def _command(config: pytest.Config, workload: str, nemesis: str) -> list[str]:
             command.append(
                 f"--{option.name}={value:g}" if option.type is _positive else f"--{option.name}={value}"
             )
+    if _value(config, "stop_on_violation"):
+        command.append("--stop-on-violation")
     return command + [f"--setting={setting}" for setting in _value(config, "setting")]
 
 
@@ -296,7 +304,7 @@ class Promise:
         store.write_test(directory, self._record)
         world = registry.world(self._record.world)
         result, phases = self._drive(world, directory)
-        history = History.read(directory / "history.jsonl")
+        history = History.read(directory / "history.jsonl", keep=True)
         safety_only = self._test.nemesis.safety_only
         results = conclude(directory, history, self._checkers(), result.problems, safety_only)
         if self._record.world == _SIMULATED_WORLD:
@@ -344,19 +352,39 @@ class Promise:
         """The run itself, its progress shown through pytest's capture."""
         import asyncio
 
+        from harness.inspection import keep
         from harness.progress import Phases, Progress
         from harness.run import run
 
         capture: Any = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
+            # Who keeps the cluster to look at it presses Enter to let it go.
+            capture.suspend_global_capture(in_=True)
             sys.stdout.write("\n")
             progress = Progress(self._record.name, self._test.nemesis.marks, sys.stdout)
-            phases = Phases(progress)
+            phases, followers = Phases(progress), self._followers()
+
+            async def inspect(broken: str, cluster: Cluster) -> None:
+                if _value(self._config, "stop_on_violation"):
+                    await keep(broken, cluster, progress.say, terminal=0)
+
             try:
                 with progress.shown():
-                    return world.run(run(self._test, world, directory, phases)), phases
+                    running = run(self._test, world, directory, phases, followers=followers, inspect=inspect)
+                    return world.run(running), phases
             except asyncio.CancelledError:
                 raise KeyboardInterrupt from None
+            finally:
+                for follower in followers:
+                    if follower.gave_up is not None:
+                        progress.say(f"{follower.name} was not followed throughout: {follower.gave_up}")
+
+    def _followers(self) -> Sequence[Follower]:
+        from harness.run import Followed
+
+        if _value(self._config, "stop_on_violation") and isinstance(self._test.workload, Followed):
+            return self._test.workload.followers(self._test)
+        return ()
 
 
 # --- What is told ----------------------------------------------------------------------------------------
@@ -368,6 +396,8 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
 
 def _header(config: pytest.Config) -> list[str]:
+    from harness.run import Followed
+
     lines = [
         f"splitbrain: {_value(config, 'system')} in world {_value(config, 'world')}, "
         f"seed {_value(config, 'seed')}, results in {Path(_value(config, 'store')).resolve()}"
@@ -375,6 +405,12 @@ def _header(config: pytest.Config) -> list[str]:
     reason = config.stash.get(_NO_REAL_WORLD, None)
     if reason is not None:
         lines.append(f"splitbrain: simulated, since this machine cannot do {_REAL_WORLD}: {reason}")
+    if _value(config, "stop_on_violation"):
+        lines += [
+            f"splitbrain: {name} cannot be followed: it is judged when it is over"
+            for name in _workloads(config)
+            if not isinstance(_test_of(_record(config, name, "none")).workload, Followed)
+        ]
     skipped: dict[str, str] = {}
     for nemesis in _nemeses(config):
         skipped.update(_test_of(_record(config, _workloads(config)[0], nemesis)).nemesis.skipped)

@@ -39,6 +39,10 @@ class Progress:
         self._phase = name
         self._report()
 
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._console.print(line, soft_wrap=True, markup=False)
+
     def event(self, event: Op) -> None:
         if event.process == NEMESIS:
             self._fault(event)

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from harness.history import NEMESIS, Op, OpType
+from harness.history import NEMESIS, Op, OpType, Versioned
 
 FLUSH_SECONDS = 0.02
 _FLUSH_BYTES = 1 << 16
@@ -79,7 +79,10 @@ class Recorder:
         node: str | None,
     ) -> Op:
         """Write an event that happens now. Raises Unrecordable."""
-        op = Op(self.recorded, self.now(), kind, process, f, key, value, error, node)
+        version = None
+        if value.__class__ is Versioned:
+            value, version = value
+        op = Op(self.recorded, self.now(), kind, process, f, key, value, error, node, version)
         try:
             line = _encoder.encode(op)
         except Exception as error:  # TypeError, OverflowError, UnicodeEncodeError: each says what it is

@@ -20,7 +20,8 @@ Theory of operation
     final      the workload's final generator
     close      clients are closed, the world is taken down; logs are in its folder
 
-A world that looks inside may see a promise broken: everything stops then, as it is.
+A world that looks inside, or a follower of what clients see, may find a promise broken: everything stops
+then, as it is, for whoever wants to look at it (`inspect`), and nothing but the close follows.
 
 Whatever ends the main phase early (Ctrl-C, a fault that was not injected, a bug in a generator), the heal
 follows; only a second Ctrl-C skips it, and the world is taken down even then.
@@ -30,12 +31,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from harness import generator as gen
 from harness.generator import Generator, GeneratorError, Operation, Source, Thread
@@ -44,7 +45,7 @@ from harness.interpreter import Client as Client
 from harness.interpreter import Interpreter
 from harness.recorder import Recorder, Unwritable
 from harness.systems import Options, System
-from harness.verdict import Verdict
+from harness.verdict import Verdict, Violation
 from harness.worlds import Cluster, InjectionError, SetupError, World
 
 
@@ -55,6 +56,18 @@ class Checker(Protocol):
     def name(self) -> str: ...
 
     def check(self, history: History) -> Verdict: ...
+
+
+class Follower(Protocol):
+    """What judges a run as it goes: the protocol of `checkers.online.Follower`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def gave_up(self) -> str | None: ...
+
+    def event(self, op: Op) -> Violation | None: ...
 
 
 class Workload(Protocol):
@@ -96,6 +109,13 @@ class Workload(Protocol):
     def checkers(self, test: Test) -> Sequence[Checker]:
         """What judges the history. Must need nothing but `test` (a stored run is checked again later)."""
         ...
+
+
+@runtime_checkable
+class Followed(Protocol):
+    """A workload whose promise can be judged while the run goes on."""
+
+    def followers(self, test: Test) -> Sequence[Follower]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +226,7 @@ class Problem:
     """Something about the run itself that keeps it from being green (but for "interrupted")."""
 
     kind: ProblemKind
-    """violation: the world saw a promise broken inside · setup: the system did not come up ·
+    """violation: the world or a follower saw a promise broken · setup: the system did not come up ·
     injection: a fault was not injected or not healed · crash: an agent ended on its own ·
     harness: a bug in a client, generator or nemesis · no-success: a function was tried and never succeeded ·
     recovery: it did not serve again after the heal ·
@@ -229,14 +249,14 @@ class Observer(Protocol):
     """Who watches a run while it goes on. Called on the event loop: must be quick."""
 
     def phase(self, name: str) -> None:
-        """setup, main, heal, recovery, final or close begins."""
+        """setup, main, heal, recovery, final, inspect or close begins."""
         ...
 
     def event(self, event: Op) -> None: ...
 
 
 class Frozen(Exception):
-    """The world saw a promise broken and stopped everything: there is nothing more to be done."""
+    """A promise was seen broken: there is nothing more to be done."""
 
 
 SETUP_TIMEOUT = 60.0
@@ -246,24 +266,47 @@ FINAL_TIMEOUT = 30.0
 """Seconds that the final operations may take together."""
 
 
-async def run(test: Test, world: World, directory: Path, observer: Observer) -> Result:
+Inspect = Callable[[str, Cluster], Coroutine[Any, Any, None]]
+"""Looks at a cluster that broke a promise just now, told in words; Ctrl-C cancels it."""
+
+
+async def run(
+    test: Test,
+    world: World,
+    directory: Path,
+    observer: Observer,
+    *,
+    followers: Sequence[Follower] = (),
+    inspect: Inspect | None = None,
+) -> Result:
     """Run the test. `directory` exists; gets `history.jsonl` and `nodes/`.
 
     Trouble with the run is in `Result.problems`. Raises `harness.recorder.Unwritable` if the history cannot
     be written, and asyncio.CancelledError if cancelled (as by Ctrl-C during the set-up, or a second one
     later); the world is taken down then too.
     """
-    return await _Run(test, world, directory, observer).run()
+    return await _Run(test, world, directory, observer, followers, inspect).run()
 
 
 class _Run:
     """The state of one run."""
 
-    def __init__(self, test: Test, world: World, directory: Path, observer: Observer) -> None:
+    def __init__(
+        self,
+        test: Test,
+        world: World,
+        directory: Path,
+        observer: Observer,
+        followers: Sequence[Follower],
+        inspect: Inspect | None,
+    ) -> None:
         self.test = test
         self.world = world
         self.directory = directory
         self.observer = observer
+        self.followers = followers
+        self.inspect = inspect
+        self.inspection: asyncio.Task[None] | None = None
         self.problems: list[Problem] = []
         self.interrupted = False
         self.phase = ""
@@ -276,9 +319,7 @@ class _Run:
         self.starting: asyncio.Task[None] | None = None
 
     async def run(self) -> Result:
-        recorder = Recorder(
-            self.directory / "history.jsonl", on_event=self.observer.event, on_error=self._unwritable
-        )
+        recorder = Recorder(self.directory / "history.jsonl", on_event=self._event, on_error=self._unwritable)
         try:
             with self._interruptible():
                 await self._on_cluster(recorder)
@@ -293,10 +334,12 @@ class _Run:
         try:
             cluster = await self.world.open(self.test.nodes, self._nodes_directory(), self.test.seed)
             cluster.on_violation(self._violated)
-            await self._start_system(cluster)
-            await self._operate(cluster, recorder)
-        except Frozen:
-            pass  # it is among the problems
+            try:
+                await self._start_system(cluster)
+                await self._operate(cluster, recorder)
+            except Frozen:
+                pass  # it is among the problems
+            await self._inspect(cluster)
         except (SetupError, InjectionError) as error:  # after the set-up, the interpreter has the latter
             self._problem("setup", str(error))
         finally:
@@ -308,6 +351,21 @@ class _Run:
     def _begin(self, phase: str) -> None:
         self.phase = phase
         self.observer.phase(phase)
+
+    async def _inspect(self, cluster: Cluster) -> None:
+        """Leave everything as it is while somebody looks at it, if a promise was broken."""
+        broken = next((problem for problem in self.problems if problem.kind == "violation"), None)
+        if broken is None or self.inspect is None:
+            return
+        self._begin("inspect")
+        self.inspection = asyncio.create_task(self.inspect(broken.message, cluster))
+        try:
+            await asyncio.wait([self.inspection])
+            if not self.inspection.cancelled():
+                self.inspection.result()
+        finally:
+            self.inspection.cancel()
+            self.inspection = None
 
     def _nodes_directory(self) -> Path:
         directory = self.directory / "nodes"
@@ -498,6 +556,15 @@ class _Run:
     def _is_frozen(self) -> bool:
         return any(problem.kind == "violation" for problem in self.problems)
 
+    def _event(self, event: Op) -> None:
+        self.observer.event(event)
+        for follower in self.followers:
+            violation = follower.event(event)
+            if violation is not None:
+                self.followers = ()
+                self._violated(f"event {violation.event}: {violation.summary}")
+                return
+
     def _violated(self, what: str) -> None:
         self._problem("violation", what)
         if self.interpreter is not None:
@@ -544,6 +611,9 @@ class _Run:
         assert task is not None
 
         def interrupt() -> None:
+            if self.inspection is not None:
+                self.inspection.cancel()
+                return
             if self.interpreter is None or self.interrupted:
                 task.cancel()
                 return

@@ -3,6 +3,7 @@
     store/<test name>/<timestamp>/
         test.json        what was run (`TestRecord`)
         history.jsonl    what happened (`harness.history`), written while it happens
+        history.columns  the same once more, to load at once; can be deleted
         verdicts.json    what it means (`Results`)
         report.html      the same for people
         nodes/<node>/log each node's output

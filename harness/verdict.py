@@ -48,3 +48,15 @@ class Verdict(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Figures for the report and for machines (JSON values only)."""
     outcome: Literal["safety", "liveness"] = "safety"
     """What an `invalid` means: a promise broken, or a system that did not come back."""
+
+
+class Violation(msgspec.Struct, kw_only=True, frozen=True):
+    """What a follower (`checkers.online`) says at the first event that breaks the promise."""
+
+    event: int
+    """Index of that event."""
+    kind: str
+    """As people call it: "stale read", "lost update", ..."""
+    summary: str
+    """One sentence. The whole evidence comes from a checker, which has the history."""
+    key: int | str | None = None

@@ -36,6 +36,7 @@ from typing import Any
 from harness import generator as gen
 from harness.generator import Operation
 from harness.run import Environment, Nemesis, Package
+from harness.worlds import CAPABILITIES
 from nemesis.schedule import Timing as Timing
 
 Factory = Callable[[int, Timing, Random], Package]
@@ -93,12 +94,17 @@ def package(names: str, *, capabilities: frozenset[str], nodes: int, timing: Tim
             made = factory(nodes, timing, Random(f"{seed}/nemesis/{name}"))
             lacking = made.capabilities - capabilities
             if lacking:
-                skipped[name] = f"the world cannot {', '.join(sorted(lacking))}"
+                skipped[name] = incapable(lacking)
             else:
                 chosen.append(made)
     if skipped and not everything:
         raise NemesisError("; ".join(f"{name}: {why}" for name, why in skipped.items()))
     return compose(chosen, name=names if not everything else "all", skipped=skipped)
+
+
+def incapable(lacking: frozenset[str]) -> str:
+    """What a world cannot do, in words."""
+    return "the world cannot " + ", ".join(f"{name} ({CAPABILITIES[name]})" for name in sorted(lacking))
 
 
 def compose(packages: Sequence[Package], *, name: str, skipped: Mapping[str, str]) -> Package:

@@ -45,7 +45,7 @@ def swarm(capabilities: frozenset[str], nodes: int, timing: Timing, seed: int) -
         package = factory(nodes, own, Random(f"{seed}/nemesis/{name}"))
         lacking = package.capabilities - capabilities
         if name in drawn and lacking:
-            skipped[name] = f"the world cannot {', '.join(sorted(lacking))}"
+            skipped[name] = nemesis.incapable(lacking)
         elif name in drawn:
             packages.append(package)
         elif name == "kill" and core:

@@ -15,7 +15,7 @@ OURS = ("impl", "harness", "nemesis", "checkers", "workloads", "tests", "benchma
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "impl": ("impl",),
-    "harness/history.py": (),
+    "harness/history": ("harness.history",),
     "harness/verdict.py": (),
     "harness/faults.py": ("harness.history",),
     "checkers": ("checkers", "harness.history", "harness.verdict", "harness.faults"),
@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "workloads": ("workloads", "checkers", "harness"),
     "harness/cli.py": OURS,
     "harness/plugin.py": OURS,
+    "harness/simulation/command_line.py": OURS,
     "harness": ("harness",),
 }
 """By longest matching path. `harness/test_*.py` see everything; tests and benchmarks are not held to it."""

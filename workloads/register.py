@@ -15,12 +15,13 @@ import msgspec
 
 from checkers.availability import Availability
 from checkers.linearizable import Linearizable
+from checkers.online import RegisterFollower
 from checkers.performance import Performance
 from checkers.stats import Stats
 from harness.generator import PENDING, Context, Generator, Operation, Source, Step, fill
 from harness.history import Op
 from harness.interpreter import Client
-from harness.run import Checker, Test
+from harness.run import Checker, Follower, Test
 from harness.systems import KV, Options, Refused, System
 from harness.worlds import Cluster
 
@@ -63,6 +64,9 @@ class Register:
             Stats(),
             Performance(),
         )
+
+    def followers(self, test: Test) -> Sequence[Follower]:
+        return (RegisterFollower(),)
 
 
 class RegisterClient:

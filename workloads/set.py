@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from checkers.availability import Availability
+from checkers.online_set import SetFollower
 from checkers.performance import Performance
 from checkers.set_full import SetFull
 from checkers.stats import Stats
 from harness import generator as gen
 from harness.generator import Operation, Source
 from harness.interpreter import Client
-from harness.run import Checker, Test
+from harness.run import Checker, Follower, Test
 from harness.systems import KV, Options, System
 from harness.worlds import Cluster
 
@@ -59,6 +60,9 @@ class Set:
             Stats(),
             Performance(),
         )
+
+    def followers(self, test: Test) -> Sequence[Follower]:
+        return (SetFollower(linearizable=test.options.reads == "consistent"),)
 
 
 def _adds_and_reads() -> Iterator[Operation]:

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 _Result = TypeVar("_Result")
 
@@ -212,6 +212,15 @@ class Cluster(Protocol):
 
     async def close(self) -> None:
         """Kill everything and take the world down. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class Enterable(Protocol):
+    """A cluster whose nodes a person can enter from this machine."""
+
+    def enter(self, node: str) -> str:
+        """A command line that opens a shell on the node; another program in place of `sh` runs as well."""
         ...
 
 

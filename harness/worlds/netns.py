@@ -159,6 +159,14 @@ class NetnsCluster(Limited):
         self._index[node]
         return self._directory / node
 
+    def enter(self, node: str) -> str:
+        assert self._helper is not None
+        (hub,) = _children(self._helper.pid)
+        # Each node's init stands in the node's own folder.
+        home = str(self.directory(node))
+        init = next(pid for pid in _children(hub) if os.readlink(f"/proc/{pid}/cwd") == home)
+        return f"nsenter --target {init} --user --preserve-credentials --net --mount --pid --uts --ipc sh"
+
     def on_exit(self, callback: Callable[[Exit], None]) -> None:
         self._subscribers.append(callback)
 
@@ -231,6 +239,19 @@ class NetnsCluster(Limited):
             # Its end means that the kernel has ended everything in the world's pid namespace.
             await _await_end(self._helper)
             self._helper = None
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # After the name, which is in brackets and may hold anything: state, parent.
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+        except FileNotFoundError:
+            continue
+        if parent == pid:
+            found.append(int(status.parent.name))
+    return found
 
 
 async def _await_end(process: subprocess.Popen[bytes]) -> None:

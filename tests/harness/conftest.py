@@ -14,7 +14,7 @@ import nemesis
 from harness import generator as gen
 from harness.generator import Operation, Source
 from harness.history import History, Op
-from harness.run import Checker, Client, Result, Test, run
+from harness.run import Checker, Client, Follower, Inspect, Result, Test, run
 from harness.systems import KV, Options, System
 from harness.systems.memory import Memory as MemorySystem
 from harness.worlds import Cluster
@@ -142,6 +142,8 @@ class Bench:
     workload: Registers
     world: WatchedWorld = field(default_factory=WatchedWorld)
     observer: Quiet = field(default_factory=Quiet)
+    followers: Sequence[Follower] = ()
+    inspect: Inspect | None = None
 
     def change(self, **changes: Any) -> None:
         self.test = replace(self.test, **changes)
@@ -158,7 +160,14 @@ class Bench:
         self.change(nemesis=replace(package, **changes))  # type: ignore[arg-type]
 
     async def start(self) -> Result:
-        return await run(self.test, self.world, self.directory, self.observer)
+        return await run(
+            self.test,
+            self.world,
+            self.directory,
+            self.observer,
+            followers=self.followers,
+            inspect=self.inspect,
+        )
 
     def drive(self) -> tuple[Result, History]:
         result = asyncio.run(self.start())

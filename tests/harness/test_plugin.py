@@ -81,7 +81,7 @@ def test_a_run_ends_with_a_verdict_a_report_and_everything_in_the_store(
     )  # progress, shown meanwhile
 
     found = {path.name for path in directory.iterdir()}
-    assert found == {"test.json", "history.jsonl", "verdicts.json", "report.html", "nodes"}
+    assert found == {"test.json", "history.jsonl", "history.columns", "verdicts.json", "report.html", "nodes"}
     assert (directory / "nodes" / "n1" / "log").exists()
     record = store.read_test(directory)
     assert "--seed=7" in record.command and "--nemesis=partition,kill" in record.command
@@ -111,6 +111,25 @@ def test_a_broken_promise_fails_in_plain_words(tmp_path: Path) -> None:
     assert cli.main(["check", str(directory)]) == 1
 
 
+def test_a_run_stops_at_its_first_violation_if_it_is_told_to(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    options = ("--workload=register", "--nemesis=partition", "--reads=stale", "--time-limit=60")
+    done = run(*options, "--stop-on-violation", store=results, expect=1)
+    directory = (results / "latest").resolve()
+    assert re.search(r"^Stopped at the first violation, event \d+: Stale read on key r\d", done.stdout, re.M)
+    assert f"  n3  10.0.0.3  running  {directory / 'nodes' / 'n3'}" in done.stdout
+    assert "cannot be entered" in done.stdout
+    assert "--stop-on-violation" in done.stdout.split("again:  ")[1]
+    judged = store.read_results(directory)
+    assert (judged.outcome, [problem.kind for problem in judged.problems]) == ("invalid", ["violation"])
+    assert {verdict.checker: verdict.valid for verdict in judged.verdicts}["linearizable"] == "invalid"
+
+
+def test_a_workload_that_cannot_be_followed_says_so(tmp_path: Path) -> None:
+    done = run("--workload=gossip", "--time-limit=1", "--stop-on-violation", store=tmp_path / "results")
+    assert "splitbrain: gossip cannot be followed: it is judged when it is over" in done.stdout
+
+
 def test_a_system_that_does_not_come_up_fails_with_the_reason(tmp_path: Path) -> None:
     done = run("--workload=set", "--setting=fault=nonsense", store=tmp_path / "results", expect=1)
     assert "set-none: setup failed: the memory system knows no fault 'nonsense'" in done.stdout
@@ -120,7 +139,10 @@ def test_a_system_that_does_not_come_up_fails_with_the_reason(tmp_path: Path) ->
     ("option", "complaint"),
     [
         ("--workload=registers", "no workload 'registers'; there are register, set, gossip"),
-        ("--nemesis=partition,clock", "no nemesis 'clock'; there are none, partition, pause, kill and all"),
+        (
+            "--nemesis=partition,flood",
+            "no nemesis 'flood'; there are none, partition, network, clock, disk, pause, crash-point, power, kill, swarm and all",
+        ),
         ("--system=zookeeper", "no system 'zookeeper'; there are proconsul, etcd, memory"),
         ("--servers=6", "--servers=6: there are only 5 nodes"),
     ],

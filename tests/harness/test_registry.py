@@ -10,7 +10,7 @@ from harness.systems.memory import Memory
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match="no world 'moon'; there are netns, memory, or your own"):
+    with pytest.raises(UnknownName, match="no world 'moon'; there are netns, sim, memory, or your own"):
         registry.world("moon")
     with pytest.raises(
         UnknownName, match="no system 'redis'; there are proconsul, etcd, memory, or your own"

@@ -13,7 +13,7 @@ import pytest
 
 from harness import generator as gen
 from harness.generator import Context, Operation
-from harness.history import NEMESIS, History, Op
+from harness.history import NEMESIS, History, Op, Versioned
 from harness.recorder import Unwritable
 from harness.run import Environment, Package, Problem, Result
 from harness.systems import KV, Indeterminate, Options, Refused
@@ -52,6 +52,16 @@ def test_the_counts_are_those_of_the_history(bench: Bench) -> None:
     for f, count in result.counts.items():
         for kind, number in count.items():
             assert number == sum(event.f == f and event.type == kind for event in history.ops)
+
+
+def test_a_version_that_a_client_knows_is_recorded(bench: Bench) -> None:
+    async def tell_version(kv: KV, operation: Operation) -> Any:
+        return Versioned(1, 17)
+
+    bench.workload.perform = tell_version
+    _, history = bench.drive()
+    assert {(event.value, event.version) for event in history.ops if event.type == "ok"} == {(1, 17)}
+    assert {event.version for event in history.ops if event.type == "invoke"} == {None}
 
 
 def test_refused_is_fail_and_the_process_goes_on(bench: Bench) -> None:

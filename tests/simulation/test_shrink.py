@@ -79,8 +79,8 @@ def test_the_command_prints_the_script_and_the_test_and_keeps_the_scenario(
 
     agent = " ".join(mutated("AppliesByChance"))
     out = tmp_path / "small.json"
-    arguments = ["--nemesis=none", f"--agent={agent}", "--rate=20", "--time-limit=2", "--runs=60", f"--out={out}"]
-    assert main(["shrink", "0", "--workload=register", *arguments]) == 0
+    arguments = ["--nemesis=none", f"--agent={agent}", "--rate=20", "--time-limit=2", "--runs=60"]
+    assert main(["shrink", "0", "--workload=register", *arguments, f"--out={out}"]) == 0
     told = capsys.readouterr().out
     assert "def test_register_invalid_equal_states() -> None:" in told
     assert "Equal States" in told

@@ -156,6 +156,21 @@ def test_a_node_has_a_host_name_and_process_ids_of_its_own(tmp_path: Path) -> No
     with_cluster(tmp_path, 2, body)
 
 
+def test_a_person_can_enter_a_node_from_outside(tmp_path: Path) -> None:
+    async def main() -> None:
+        cluster = await Netns().open(("n1", "n2"), tmp_path)
+        try:
+            for node in cluster.nodes:
+                command = f"{cluster.enter(node)} -c 'hostname; hostname -I'"
+                shell = await asyncio.create_subprocess_shell(command, stdout=subprocess.PIPE)
+                said, _ = await shell.communicate()
+                assert said.decode().split() == [node, cluster.address(node)]
+        finally:
+            await cluster.close()
+
+    asyncio.run(main())
+
+
 def test_the_end_of_the_helper_is_a_crash_of_every_node_and_no_fault_is_injected_after_it(
     tmp_path: Path,
 ) -> None:

@@ -15,83 +15,64 @@ On disk
 -------
 `history.jsonl`: one event a line, written as it happens (`encode`). A run that was killed leaves a last
 line without its newline: that one is cut, with a note in `History.warnings`. Any other damage, and any breach
-of the rules above, raises `BrokenHistory` with file and line: a checker never sees half a history.
+of the rules above, raises `BrokenHistory` with file and line: a checker never sees half a history. Beside it
+`history.columns`, a copy that loads at once (`harness.history.sidecar`).
 
 In memory
 ---------
-Rows for people (`History.ops`), and the same as numpy columns for checkers: of events (`History.time`,
-`type`, `process`, `f`, `key`) and of clients' operations (`History.operations`). What repeats (f, key) is a
-code, an index into `History.fs` or `History.keys`; values stay Python objects, since only a checker knows
-what they mean.
+Numpy columns for checkers: of events (`History.time`, `type`, `process`, `f`, `key`, ...; `values` where they
+are integers) and of clients' operations (`History.operations`). What repeats is a code, an index into
+`History.fs`, `keys` or `nodes`. Rows for people (`History.ops`), decoded when they are asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-OpType = Literal["invoke", "ok", "fail", "info"]
-NEMESIS = "nemesis"
+from harness.history import sidecar, stored
+from harness.history.columns import NEMESIS_CODE, NOTHING, OTHER, PAIR, PLAIN, Values, columns_of, values_of
+from harness.history.op import (
+    FAIL,
+    INFO,
+    INVOKE,
+    NEMESIS,
+    OK,
+    OPEN,
+    BrokenHistory,
+    Op,
+    OpType,
+    Versioned,
+    encode,
+)
+from harness.history.stored import Events
 
-
-class Op(msgspec.Struct, gc=False, omit_defaults=True):
-    """One event of a history, one line of `history.jsonl`."""
-
-    index: int
-    """Position in the history, dense from 0."""
-    time: int
-    """Nanoseconds since the run began."""
-    type: OpType
-    process: int | str
-    """A client's process, 0 and up, or "nemesis"."""
-    f: str
-    """The function: "read", "write", "cas", "add", "members", "start-partition", ..."""
-    key: int | str | None = None
-    """The independent object operated on (Jepsen's `[k v]` tuples), if there are several."""
-    value: Any = None
-    """Argument and result: None in the invoke of a read, what was read in its `ok`; [old, new] of a cas."""
-    error: str | None = None
-    """Why it failed or is unknown."""
-    node: str | None = None
-    """The node that the client talked to."""
-
-
-INVOKE, OK, FAIL, INFO, OPEN = range(5)
-"""Codes of `History.type` and, without INVOKE, of `Operations.outcome`; OPEN: no completion was recorded."""
-
-_TYPE_CODES: dict[str, int] = {"invoke": INVOKE, "ok": OK, "fail": FAIL, "info": INFO}
-
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Op)
-
-_Value = TypeVar("_Value")
-
-
-def encode(op: Op) -> bytes:
-    """One line of `history.jsonl`, newline included."""
-    return _encoder.encode(op) + b"\n"
-
-
-class BrokenHistory(Exception):
-    """The history cannot be trusted: a line cannot be read, or events contradict each other.
-
-    Nothing can be concluded from it; the message says in which line, and why.
-    """
-
-    def __init__(self, file: str | Path, line: int, why: str) -> None:
-        super().__init__(f"{file}:{line}: {why}")
-        self.file = str(file)
-        self.line = line
-        """From 1. Of a history made in memory: the event's position, from 1."""
-        self.why = why
+__all__ = [
+    "FAIL",
+    "INFO",
+    "INVOKE",
+    "NEMESIS",
+    "NOTHING",
+    "OK",
+    "OPEN",
+    "OTHER",
+    "PAIR",
+    "PLAIN",
+    "BrokenHistory",
+    "History",
+    "Op",
+    "OpType",
+    "Operations",
+    "Values",
+    "Versioned",
+    "encode",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,74 +108,80 @@ class History:
 
     def __init__(
         self,
-        ops: Iterable[Op],
+        ops: Iterable[Op] | Events,
         *,
         source: str | Path = "history",
         warnings: Iterable[str] = (),
         lines: Sequence[int] | None = None,
     ) -> None:
-        self.ops: list[Op] = ops if isinstance(ops, list) else list(ops)
+        if not isinstance(ops, Events):
+            rows = ops if isinstance(ops, list) else list(ops)
+            index = np.fromiter([op.index for op in rows], np.int64, len(rows))
+            ops = Events(rows, columns_of(rows), index=index)
+        self.ops: Sequence[Op] = ops.rows
+        """The events as rows."""
         self.source = str(source)
         self.warnings: list[str] = list(warnings)
         """What a reader should know: a last line that was cut, times that went back in a foreign log."""
-        count = len(self.ops)
-        self.time: NDArray[np.int64] = np.fromiter(self._each("time"), np.int64, count)
+        columns = ops.columns
+        self.time: NDArray[np.int64] = columns.time
         """Nanoseconds since the run began, per event."""
-        self.type: NDArray[np.int8] = np.fromiter(
-            map(_TYPE_CODES.__getitem__, self._each("type")), np.int8, count
-        )
+        self.type: NDArray[np.int8] = columns.type
         """INVOKE, OK, FAIL or INFO, per event."""
-        self.process: NDArray[np.int64] = np.fromiter(
-            [-1 if process.__class__ is str else process for process in self._each("process")],
-            np.int64,
-            count,
-        )
+        self.process: NDArray[np.int64] = columns.process
         """Per event; -1 is the nemesis."""
-        fs: _Codes[str] = _Codes()
-        self.f: NDArray[np.int32] = np.fromiter(map(fs.__getitem__, self._each("f")), np.int32, count)
+        self.f: NDArray[np.int32] = columns.f
         """Index into `fs`, per event."""
-        self.fs: list[str] = list(fs)
-        keys: _Codes[int | str | None] = _Codes()
-        self.key: NDArray[np.int32] = np.fromiter(map(keys.__getitem__, self._each("key")), np.int32, count)
+        self.fs: list[str] = columns.fs
+        self.key: NDArray[np.int32] = columns.key
         """Index into `keys`, per event."""
-        self.keys: list[int | str | None] = list(keys)
+        self.keys: list[int | str | None] = columns.keys
         """May hold None: operations on no key in particular."""
-        self._order, self._partner = self._pair()
-        broken = self._breach()
+        self.node: NDArray[np.int32] = columns.node
+        """Index into `nodes`, per event."""
+        self.nodes: list[str | None] = columns.nodes
+        """May hold None."""
+        self.version: NDArray[np.int64] = columns.version
+        """`Op.version`, per event; -1: none."""
+        self._events = ops
+        if ops.partner is not None:
+            self._partner = ops.partner
+            return
+        order, self._partner = self._pair()
+        broken = self._breach(order, ops.index)
         if broken is not None:
             position, why = broken
             line = lines[position] if lines is not None else position + 1
             raise BrokenHistory(self.source, line, why)
 
     @classmethod
-    def read(cls, path: str | Path) -> History:
-        """The history in a store's `history.jsonl`.
+    def read(cls, path: str | Path, *, keep: bool = False) -> History:
+        """The history in a store's `history.jsonl`. `keep`: leave a copy beside it that loads faster.
 
         Raises BrokenHistory; OSError if there is no such file.
         """
         path = Path(path)
+        warnings: list[str] = []
+        copy = sidecar.load(path, warnings)
+        if copy is not None:
+            return cls(copy, source=path, warnings=warnings)
         data = path.read_bytes()
-        body = data[: data.rfind(b"\n") + 1]
-        torn = data[len(body) :]
-        warnings = []
-        if torn:
-            try:
-                _decoder.decode(torn)
-                body = data
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                line = body.count(b"\n") + 1
-                warnings.append(
-                    f"{path}:{line}: the last line is cut short ({len(torn)} bytes): the run was killed "
-                    f"while writing it, and the history ends before it"
-                )
-        return cls(_decode_lines(path, body), source=path, warnings=warnings)
+        history = cls(stored.parse(path, data, warnings), source=path, warnings=warnings)
+        if keep:
+            sidecar.save(path, sidecar.checksum(data), replace(history._events, partner=history._partner))
+        return history
 
     def __len__(self) -> int:
         """Number of events."""
-        return len(self.ops)
+        return len(self.time)
 
     def __repr__(self) -> str:
         return f"<History of {len(self)} events from {self.source}>"
+
+    @cached_property
+    def values(self) -> Values:
+        """The events' values as integers, where they are."""
+        return self._events.values or values_of([op.value for op in self.ops])
 
     @cached_property
     def operations(self) -> Operations:
@@ -207,13 +194,29 @@ class History:
 
     def arguments(self, operations: Operations) -> list[Any]:
         """The value each was invoked with."""
-        ops = self.ops
-        return [ops[i].value for i in operations.invoke.tolist()]
+        return self.values_at(operations.invoke)
 
     def results(self, operations: Operations) -> list[Any]:
         """The value each completed with; None where there is no completion."""
-        ops = self.ops
-        return [ops[i].value if i >= 0 else None for i in operations.complete.tolist()]
+        return self.values_at(operations.complete)
+
+    def values_at(self, events: NDArray[np.int64]) -> list[Any]:
+        """The values of these events; None of an event -1."""
+        if isinstance(self.ops, list):
+            ops = self.ops
+            return [ops[i].value if i >= 0 else None for i in events.tolist()]
+        values = self.values
+        kind = np.where(events >= 0, values.kind[events], PLAIN)
+        first = np.where(events >= 0, values.first[events], NOTHING)
+        found: list[Any] = first.tolist()
+        for i in np.flatnonzero(first == NOTHING).tolist():
+            found[i] = None
+        for i in np.flatnonzero(kind == PAIR).tolist():
+            second = int(values.second[events[i]])
+            found[i] = [found[i], None if second == NOTHING else second]
+        for i in np.flatnonzero(kind == OTHER).tolist():
+            found[i] = self.ops[events[i]].value
+        return found
 
     def pairs(self) -> Iterator[tuple[Op, Op | None]]:
         """Each client's operation as rows: its invocation and its completion, in the order of invocations."""
@@ -224,11 +227,8 @@ class History:
     @cached_property
     def nemesis(self) -> list[tuple[Op, Op | None]]:
         """What the nemesis did: each order and its completion, paired by alternation as Jepsen pairs them."""
-        events = [self.ops[i] for i in np.flatnonzero(self.process < 0)]
+        events = [self.ops[i] for i in np.flatnonzero(self.process < 0).tolist()]
         return [(events[i], events[i + 1] if i + 1 < len(events) else None) for i in range(0, len(events), 2)]
-
-    def _each(self, field: str) -> Iterator[Any]:
-        return map(attrgetter(field), self.ops)
 
     def _pair(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Clients' events sorted by process, and for each event the index of the other half of its operation.
@@ -240,7 +240,7 @@ class History:
         # The narrowest type that holds them: numpy sorts 16 bits by radix.
         narrow = processes.astype(np.min_scalar_type(int(processes.max(initial=0))))
         order = clients[np.argsort(narrow, kind="stable")]
-        partner = np.full(len(self.ops), -1, np.int64)
+        partner = np.full(len(self), -1, np.int64)
         first, second = order[:-1], order[1:]
         paired = (
             (self.process[first] == self.process[second])
@@ -251,9 +251,9 @@ class History:
         partner[second[paired]] = first[paired]
         return order, partner
 
-    def _breach(self) -> tuple[int, str] | None:
-        """Position and explanation of the first event that breaks a rule."""
-        count = len(self.ops)
+    def _breach(self, order: NDArray[np.int64], index: NDArray[np.int64] | None) -> tuple[int, str] | None:
+        """Position and explanation of the first event that breaks a rule. `order`: as `_pair` gives it."""
+        count = len(self)
         if not count:
             return None
         found: list[tuple[int, str]] = []
@@ -263,15 +263,18 @@ class History:
                 found.append((int(where[breaches].min()), why))
 
         everything = np.arange(count)
-        index = np.fromiter(self._each("index"), np.int64, count)
-        first(index != everything, everything, "the index is not the previous one plus 1: events are missing")
+        if index is not None:
+            first(
+                index != everything,
+                everything,
+                "the index is not the previous one plus 1: events are missing",
+            )
         first(self.time[1:] < self.time[:-1], everything[1:], "the time is before the previous event's")
         others = np.flatnonzero(self.process < 0)
         first(self.type[others] != INFO, others, "the nemesis's events are all info")
-        strangers = np.array([self.ops[i].process != NEMESIS for i in others], np.bool_)
+        strangers = self.process[others] != NEMESIS_CODE
         first(strangers, others, "a process is a number from 0 up, or the nemesis")
 
-        order = self._order
         before, after = order[:-1], order[1:]
         same = self.process[before] == self.process[after]
         first(
@@ -301,30 +304,3 @@ class History:
         position, why = min(found)
         op = self.ops[position]
         return position, f"{why} (index {op.index}, process {op.process}, {op.type} {op.f})"
-
-
-class _Codes(dict[_Value, int]):
-    """Codes of values in order of first appearance: a dict whose look-up of a new value adds it."""
-
-    def __missing__(self, value: _Value) -> int:
-        self[value] = code = len(self)
-        return code
-
-
-def _decode_lines(path: Path, body: bytes) -> list[Op]:
-    """All events of the file, decoded in one pass; line by line only to find the one that is at fault."""
-    try:
-        ops = _decoder.decode_lines(body)
-        if len(ops) == body.count(b"\n") + (not body.endswith(b"\n") and body != b""):
-            return ops
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        pass
-    for number, line in enumerate(body.removesuffix(b"\n").split(b"\n"), start=1):
-        if not line.strip():
-            raise BrokenHistory(path, number, "an empty line")
-        try:
-            _decoder.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            shown = line if len(line) <= 80 else line[:77] + b"..."
-            raise BrokenHistory(path, number, f"{error}: {shown.decode('utf-8', 'replace')}") from error
-    raise BrokenHistory(path, 1, "more than one event in a line")
