@@ -17,11 +17,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from harness.run import Checker, Test, Workload
     from harness.store import Outcome, Results, TestRecord
+    from nemesis import Timing
 
 USAGE_ERROR = 64
 BROKEN_INPUT = 65
@@ -110,7 +112,7 @@ def test_of(record: TestRecord) -> Test:
             record.nemesis,
             capabilities=registry.world(record.world).capabilities,
             nodes=len(record.nodes),
-            timing=nemesis.Timing(record.time_limit, chosen.fault_seconds(system, options)),
+            timing=_timing(record, chosen.fault_seconds(system, options)),
             seed=record.seed,
         ),
         concurrency=record.concurrency,
@@ -119,6 +121,15 @@ def test_of(record: TestRecord) -> Test:
         operation_timeout=record.operation_timeout,
         seed=record.seed,
     )
+
+
+def _timing(record: TestRecord, fault_seconds: float) -> Timing:
+    """When faults come; in a simulation, where time costs nothing, in turns as long as the seed draws."""
+    from nemesis.schedule import PERIODS, Timing
+
+    if record.world != "sim":
+        return Timing(record.time_limit, fault_seconds)
+    return Timing(record.time_limit, fault_seconds, Random(f"{record.seed}/period").choice(PERIODS))
 
 
 def workload(name: str) -> Workload:

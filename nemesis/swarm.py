@@ -16,12 +16,10 @@ from harness.generator import Operation
 from harness.run import Package
 from nemesis.machine import broken_disk
 from nemesis.process import kill
-from nemesis.schedule import Timing
+from nemesis.schedule import PERIODS, Timing
 
 CHANCE = 0.45
 """That a kind of fault takes part."""
-PERIODS = (3.0, 5.0, 8.0, 13.0)
-"""Seconds of a turn of fault and quiet."""
 BEYOND = 1 / 8
 """The share of seeds that go beyond what a system promises to survive."""
 CORE = 1 / 3
