@@ -16,10 +16,8 @@ import logging
 import os
 import random
 import signal
-import time
 import traceback
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -46,7 +44,7 @@ from harness.worlds.sim.network import Network, ProcessNetwork
 from harness.worlds.sim.process import Details, Process, harness_context
 from harness.worlds.sim.programs import Ports, Program, Watch, module_of
 
-SIM_CAPABILITIES = frozenset(CAPABILITIES)
+SIM_CAPABILITIES = frozenset(CAPABILITIES) - {"commands"}
 
 CRASH_EXIT_CODE = 70
 """Of a process that ends with an exception (sysexits.h: EX_SOFTWARE)."""
@@ -381,56 +379,3 @@ def _program(module: ModuleType, arguments: list[str], env: Mapping[str, str]) -
 def _exit_code(error: Exception) -> int:
     code = getattr(error, "code", None)
     return code if isinstance(code, int) else CRASH_EXIT_CODE
-
-
-class _Router(logging.Handler):
-    """Sends what a process logs to its node's log."""
-
-    def __init__(self, loop: SimulatedLoop) -> None:
-        super().__init__(logging.INFO)
-        self._loop = loop
-        self.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(name)s: %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        process = self._loop.running
-        if process is not None and process.alive:
-            process.log(self._line(process, record))
-
-    def _line(self, process: Process, record: logging.LogRecord) -> str:
-        seconds, nanoseconds = divmod(process.wall_ns(), 1_000_000_000)
-        stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds // 1_000_000:03}Z"
-        text = f"{stamp} [{record.levelname}] {record.name}: {record.getMessage()}\n"
-        if record.exc_info:
-            text += logging.Formatter().formatException(record.exc_info) + "\n"
-        return text
-
-
-@contextmanager
-def logs(loop: SimulatedLoop) -> Iterator[None]:
-    """What processes of the loop log goes to their nodes' logs, and nowhere else."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    router = _Router(loop)
-    outside = _Outside(loop)
-    for handler in handlers:
-        handler.addFilter(outside)
-    root.addHandler(router)
-    root.setLevel(min(level, logging.INFO))
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.removeHandler(router)
-        for handler in handlers:
-            handler.removeFilter(outside)
-
-
-class _Outside(logging.Filter):
-    """Passes what no process says."""
-
-    def __init__(self, loop: SimulatedLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return self._loop.running is None
