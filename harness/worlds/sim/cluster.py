@@ -17,7 +17,8 @@ import os
 import random
 import signal
 import traceback
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -41,6 +42,7 @@ from harness.worlds.sim.disk import Disk
 from harness.worlds.sim.hosts import Host
 from harness.worlds.sim.loop import SimulatedLoop
 from harness.worlds.sim.network import Network, ProcessNetwork
+from harness.worlds.sim.output import Log
 from harness.worlds.sim.process import Details, Process, harness_context
 from harness.worlds.sim.programs import Ports, Program, Watch, module_of
 
@@ -120,10 +122,12 @@ class SimCluster:
         at = self._nodes[node]
         if at.process is not None:
             raise SetupError(f"{node} is running already")
+        if self._closed:
+            raise SetupError(f"{node}: the cluster is closed")
         module, arguments = module_of(argv)
         process = at.process = self._new_process(at)
         try:
-            program = _program(module, arguments, env)
+            program = _program(process, module, arguments, env)
         except SystemExit as error:  # as argparse does
             process.exit(error.code)
             return
@@ -138,7 +142,9 @@ class SimCluster:
         assert process.network is not None
         chance = random.Random(f"{self._seed}/{node}/{at.lives}")
         ports = Ports(at.clock, at.disk.of(process), process.network, chance)
-        self._loop.start(process, self._live(process, program(ports)))
+        self._loop.start(process, self._live(process, program, ports))
+        if self.violation is not None:
+            self._loop.pause(process)
 
     def _new_process(self, at: _Node) -> Process:
         self._processes += 1
@@ -153,10 +159,10 @@ class SimCluster:
         process.ended = lambda status: self._end(node, status, expected=process.stopping)
         return process
 
-    async def _live(self, process: Process, main: Coroutine[Any, Any, int]) -> None:
+    async def _live(self, process: Process, program: Program, ports: Ports) -> None:
         """The whole life of a process that ends by itself."""
         try:
-            code: object = await main
+            code: object = await program(ports)
         except Exception as error:
             self._report(process, error)
             code = _exit_code(error)
@@ -190,7 +196,7 @@ class SimCluster:
 
     async def resume(self, node: str) -> None:
         process = self._nodes[node].process
-        if process is not None and process.paused:
+        if process is not None and process.paused and self.violation is None:
             self._loop.resume(process)
 
     async def run(self, node: str, argv: Sequence[str], timeout: float = 10.0) -> Completed:
@@ -364,13 +370,14 @@ class SimCluster:
             log.write(text)
 
 
-def _program(module: ModuleType, arguments: list[str], env: Mapping[str, str]) -> Program:
+def _program(process: Process, module: ModuleType, arguments: list[str], env: Mapping[str, str]) -> Program:
     """What the module makes of a command line and an environment."""
-    before = dict(os.environ)
+    before, log = dict(os.environ), Log(process)
     os.environ.update(env)
     try:
-        made: Program = module.program(arguments)
-        return made
+        with redirect_stdout(log), redirect_stderr(log):
+            made: Program = module.program(arguments)
+            return made
     finally:
         os.environ.clear()
         os.environ.update(before)

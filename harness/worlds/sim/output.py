@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import time
@@ -33,6 +34,17 @@ def output(loop: SimulatedLoop) -> Iterator[None]:
         for handler in handlers:
             handler.removeFilter(outside)
         sys.stdout, sys.stderr = stdout, stderr
+
+
+class Log(io.TextIOBase):
+    """A process's log as a file to print to."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def write(self, text: str) -> int:
+        self._process.log(text)
+        return len(text)
 
 
 class _Printed:
