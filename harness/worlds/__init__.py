@@ -2,7 +2,7 @@
 
 Rules
 -----
-1. A world says what it can do (`capabilities`); asking for more is a `SetupError`, never silence.
+1. A world says what it can do (`capabilities`); asking for more is an error, never silence.
 2. Closing a cluster leaves nothing: no process, interface, namespace, mount or rule.
 3. A process that ends without the harness having asked is a crash, and is reported through `exits`.
 4. A fault that could not be injected raises `InjectionError`.
@@ -22,6 +22,7 @@ Link = tuple[str, str]
 """A directed pair of nodes: what the first sends, the second may not receive."""
 
 CAPABILITIES: Mapping[str, str] = {
+    "commands": "run commands on a node, whose processes have children as they like",
     "kill": "SIGKILL a node's process",
     "pause": "SIGSTOP and SIGCONT a node's process",
     "cut": "drop what one node sends another, per direction",

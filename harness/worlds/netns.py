@@ -30,7 +30,7 @@ from harness.worlds.netns_control import Channel, Host
 
 _Result = TypeVar("_Result")
 
-CAPABILITIES = frozenset({"kill", "pause", "cut"})
+CAPABILITIES = frozenset({"commands", "kill", "pause", "cut"})
 
 NODES_MAX = 253
 """As many as one /24 has addresses for, less the hub."""

@@ -18,7 +18,7 @@ MARK = "SPLITBRAIN_TEST_MARK"
 HARNESS = """
 import asyncio, sys
 from pathlib import Path
-from harness.worlds.conformance import DAEMON_PORT, Probes
+from harness.worlds.conformance import DAEMON_PORT, PROBE_ARGV, Probes
 from harness.worlds.netns import Netns
 
 NODES = tuple(f"n{i}" for i in range(1, 6))
@@ -26,7 +26,7 @@ NODES = tuple(f"n{i}" for i in range(1, 6))
 async def main():
     print("opening", flush=True)
     cluster = await Netns().open(NODES, Path(sys.argv[1]))
-    probes = Probes(cluster, sys.executable)
+    probes = Probes(cluster, PROBE_ARGV)
     try:
         await probes.start(*NODES)
         for node in NODES:

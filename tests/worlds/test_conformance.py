@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.worlds import Exit, Link, SetupError, conformance
+from harness.worlds.conformance import suite
 from harness.worlds.netns import Netns, NetnsCluster
 
 
@@ -114,7 +115,7 @@ def test_a_world_that_lies_is_caught(
             break_it(cluster)
             return cluster
 
-    monkeypatch.setattr(conformance, "PATIENCE_SECONDS", 1.0)  # what will never come is not waited for long
+    monkeypatch.setattr(suite, "PATIENCE_SECONDS", 1.0)  # what will never come is not waited for long
     check = next(check for check in conformance.CHECKS if check.name == check_that_finds_it)
     with pytest.raises((AssertionError, OSError)):
         asyncio.run(check(Broken(), tmp_path))
@@ -122,7 +123,7 @@ def test_a_world_that_lies_is_caught(
 
 def test_a_world_is_only_asked_for_what_it_says_it_can_do_and_must_refuse_the_rest(tmp_path: Path) -> None:
     class WithoutCuts(Netns):
-        capabilities = frozenset({"kill", "pause"})
+        capabilities = Netns.capabilities - {"cut"}
 
         async def open(self, nodes: Sequence[str], directory: Path, seed: int = 0) -> NetnsCluster:
             cluster = await super().open(nodes, directory, seed)

@@ -136,7 +136,7 @@ def test_sixty_nodes_reach_each_other(tmp_path: Path) -> None:
 
 def test_five_hundred_clients_connect_at_once(tmp_path: Path) -> None:
     async def body(cluster: NetnsCluster) -> None:
-        probes = conformance.Probes(cluster, sys.executable)
+        probes = conformance.Probes(cluster, conformance.PROBE_ARGV)
         await probes.start("n1", "n2")
         nodes = ["n1", "n2"] * 250
         before = len(os.listdir("/proc/self/fd"))

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.worlds import SetupError
-from harness.worlds.sim.cluster import SIM_CAPABILITIES, SimCluster, logs
+from harness.worlds.sim.cluster import SIM_CAPABILITIES, SimCluster
 from harness.worlds.sim.departures import Departure, Departures
 from harness.worlds.sim.fences import fences
 from harness.worlds.sim.loop import SimulatedLoop
+from harness.worlds.sim.output import output
 
 _Result = TypeVar("_Result")
 
@@ -48,7 +49,7 @@ class Sim:
     def run(self, main: Coroutine[Any, Any, _Result]) -> _Result:
         """Raises `loop.Deadlock`, `loop.Livelock` and `loop.NotSimulated`, besides what `main` raises."""
         loop = self.loop = SimulatedLoop()
-        with fences(loop), logs(loop):
+        with fences(loop), output(loop):
             return loop.run(main)
 
     async def open(self, nodes: tuple[str, ...], directory: Path, seed: int) -> SimCluster:

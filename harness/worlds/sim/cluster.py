@@ -16,10 +16,9 @@ import logging
 import os
 import random
 import signal
-import time
 import traceback
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -43,10 +42,11 @@ from harness.worlds.sim.disk import Disk
 from harness.worlds.sim.hosts import Host
 from harness.worlds.sim.loop import SimulatedLoop
 from harness.worlds.sim.network import Network, ProcessNetwork
+from harness.worlds.sim.output import Log
 from harness.worlds.sim.process import Details, Process, harness_context
 from harness.worlds.sim.programs import Ports, Program, Watch, module_of
 
-SIM_CAPABILITIES = frozenset(CAPABILITIES)
+SIM_CAPABILITIES = frozenset(CAPABILITIES) - {"commands"}
 
 CRASH_EXIT_CODE = 70
 """Of a process that ends with an exception (sysexits.h: EX_SOFTWARE)."""
@@ -122,10 +122,12 @@ class SimCluster:
         at = self._nodes[node]
         if at.process is not None:
             raise SetupError(f"{node} is running already")
+        if self._closed:
+            raise SetupError(f"{node}: the cluster is closed")
         module, arguments = module_of(argv)
         process = at.process = self._new_process(at)
         try:
-            program = _program(module, arguments, env)
+            program = _program(process, module, arguments, env)
         except SystemExit as error:  # as argparse does
             process.exit(error.code)
             return
@@ -140,7 +142,9 @@ class SimCluster:
         assert process.network is not None
         chance = random.Random(f"{self._seed}/{node}/{at.lives}")
         ports = Ports(at.clock, at.disk.of(process), process.network, chance)
-        self._loop.start(process, self._live(process, program(ports)))
+        self._loop.start(process, self._live(process, program, ports))
+        if self.violation is not None:
+            self._loop.pause(process)
 
     def _new_process(self, at: _Node) -> Process:
         self._processes += 1
@@ -155,10 +159,10 @@ class SimCluster:
         process.ended = lambda status: self._end(node, status, expected=process.stopping)
         return process
 
-    async def _live(self, process: Process, main: Coroutine[Any, Any, int]) -> None:
+    async def _live(self, process: Process, program: Program, ports: Ports) -> None:
         """The whole life of a process that ends by itself."""
         try:
-            code: object = await main
+            code: object = await program(ports)
         except Exception as error:
             self._report(process, error)
             code = _exit_code(error)
@@ -192,7 +196,7 @@ class SimCluster:
 
     async def resume(self, node: str) -> None:
         process = self._nodes[node].process
-        if process is not None and process.paused:
+        if process is not None and process.paused and self.violation is None:
             self._loop.resume(process)
 
     async def run(self, node: str, argv: Sequence[str], timeout: float = 10.0) -> Completed:
@@ -366,13 +370,14 @@ class SimCluster:
             log.write(text)
 
 
-def _program(module: ModuleType, arguments: list[str], env: Mapping[str, str]) -> Program:
+def _program(process: Process, module: ModuleType, arguments: list[str], env: Mapping[str, str]) -> Program:
     """What the module makes of a command line and an environment."""
-    before = dict(os.environ)
+    before, log = dict(os.environ), Log(process)
     os.environ.update(env)
     try:
-        made: Program = module.program(arguments)
-        return made
+        with redirect_stdout(log), redirect_stderr(log):
+            made: Program = module.program(arguments)
+            return made
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -381,56 +386,3 @@ def _program(module: ModuleType, arguments: list[str], env: Mapping[str, str]) -
 def _exit_code(error: Exception) -> int:
     code = getattr(error, "code", None)
     return code if isinstance(code, int) else CRASH_EXIT_CODE
-
-
-class _Router(logging.Handler):
-    """Sends what a process logs to its node's log."""
-
-    def __init__(self, loop: SimulatedLoop) -> None:
-        super().__init__(logging.INFO)
-        self._loop = loop
-        self.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(name)s: %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        process = self._loop.running
-        if process is not None and process.alive:
-            process.log(self._line(process, record))
-
-    def _line(self, process: Process, record: logging.LogRecord) -> str:
-        seconds, nanoseconds = divmod(process.wall_ns(), 1_000_000_000)
-        stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds // 1_000_000:03}Z"
-        text = f"{stamp} [{record.levelname}] {record.name}: {record.getMessage()}\n"
-        if record.exc_info:
-            text += logging.Formatter().formatException(record.exc_info) + "\n"
-        return text
-
-
-@contextmanager
-def logs(loop: SimulatedLoop) -> Iterator[None]:
-    """What processes of the loop log goes to their nodes' logs, and nowhere else."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    router = _Router(loop)
-    outside = _Outside(loop)
-    for handler in handlers:
-        handler.addFilter(outside)
-    root.addHandler(router)
-    root.setLevel(min(level, logging.INFO))
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.removeHandler(router)
-        for handler in handlers:
-            handler.removeFilter(outside)
-
-
-class _Outside(logging.Filter):
-    """Passes what no process says."""
-
-    def __init__(self, loop: SimulatedLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return self._loop.running is None

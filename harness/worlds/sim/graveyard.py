@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any
 
 _ROOM = 60
@@ -21,9 +22,15 @@ _ROOM = 60
 
 
 def drop(coroutines: Iterable[Any]) -> None:
-    """Close suspended coroutines and run nothing of them."""
+    """Close coroutines and run nothing of them."""
+    suspended = []
+    for coroutine in coroutines:
+        if getcoroutinestate(coroutine) == CORO_CREATED:
+            coroutine.close()  # there is nothing of it to run
+        else:
+            suspended.append(coroutine)
     with _silence(), _little_room():
-        for coroutine in coroutines:
+        for coroutine in suspended:
             try:
                 _drop(coroutine)
             except RecursionError:  # out of the very last attempt: it was dropped by that

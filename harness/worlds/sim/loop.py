@@ -356,11 +356,14 @@ class SimulatedLoop(Endpoints):
 
     def kill(self, process: Process) -> None:
         """Nothing of the process runs ever again."""
+        if not process.alive:
+            return
         process.alive = process.runs = False
-        process.backlog.clear()
         process.observer = None
-        # Kept: what would be collected as garbage would run its `finally` clauses.
+        # Kept: what would be collected as garbage would run its `finally` clauses. (The backlog may hold the
+        # last references.)
         self._dead += [task for task in self._tasks() if task.process is process]
+        process.backlog.clear()
 
     def pause(self, process: Process) -> None:
         process.paused, process.runs = True, False

@@ -350,9 +350,18 @@ def test_a_paused_process_does_later_and_in_order_what_came_due_meanwhile(simula
 
 def test_a_process_killed_while_paused_stays_dead_when_resumed(simulate: Simulate) -> None:
     async def scenario(loop: SimulatedLoop) -> None:
+        async def main() -> None:
+            try:
+                await asyncio.sleep(1)
+            finally:
+                said.append("finally")
+
         process = Process("n1", 1)
         process.context.copy().run(loop.call_later, 1, said.append, "timer")
+        loop.start(process, main())
+        await asyncio.sleep(0.5)
         loop.pause(process)
+        loop.start(process, main())
         await asyncio.sleep(2)
         loop.kill(process)
         loop.resume(process)
