@@ -19,9 +19,8 @@ def ids_of(values: list[Any]) -> NDArray[np.int64]:
         except OverflowError:
             pass  # beyond 64 bits: like any other value
     known: dict[Any, int] = {}
-    return np.fromiter(
-        (known.setdefault(token(value), len(known)) for value in values), np.int64, len(values)
-    )
+    ids = [known.setdefault(token(value), len(known)) for value in values]
+    return np.array(ids, np.int64)
 
 
 @njit(cache=True, nogil=True)
