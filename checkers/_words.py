@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from harness.history import FAIL, OK, History
+from harness.history import FAIL, OK, History, Op
 
 
 def value_text(value: Any) -> str:
@@ -37,21 +37,56 @@ def describe(history: History, row: int) -> str:
     outcome = operations.outcome[row]
     op = history.ops[invoke]
     ok = outcome == OK
-    if op.f == "read":
-        did = f"read {value_text(history.ops[complete].value)}" if ok else "tried to read"
-    elif op.f == "write":
-        did = f"{'wrote' if ok else 'tried to write'} {value_text(op.value)}"
-    elif op.f == "cas" and isinstance(op.value, list | tuple) and len(op.value) == 2:
-        old, new = map(value_text, op.value)
-        did = f"{'replaced' if ok else 'tried to replace'} {old} by {new}"
-    elif op.value is None and ok:
-        did = f"did {op.f} -> {value_text(history.ops[complete].value)}"
-    else:
-        did = f"{'did' if ok else 'tried'} {op.f} {'' if op.value is None else value_text(op.value)}".rstrip()
+    did = _did(op, history.ops[complete].value) if ok else _tried(op)
     if complete < 0 or not (ok or outcome == FAIL):
         return f"{who(history, row)} {did} (from {seconds(history, invoke)}, outcome unknown)"
     failed = ", failed" if outcome == FAIL else ""
     return f"{who(history, row)} {did} ({seconds(history, invoke)} to {seconds(history, complete)}{failed})"
+
+
+_PAST = {
+    "add": "added",
+    "append": "appended",
+    "dequeue": "dequeued",
+    "delete-min": "took",
+    "enqueue": "enqueued",
+    "insert": "inserted",
+    "peek": "saw",
+    "pop": "popped",
+    "push": "pushed",
+    "remove": "removed",
+    "write": "wrote",
+}
+
+
+def _did(op: Op, result: Any) -> str:
+    """What an operation did that succeeded."""
+    f, argument = op.f, op.value
+    if f == "read":
+        return f"read {value_text(result)}" + ("" if argument is None else f" at {value_text(argument)}")
+    if f == "cas" and isinstance(argument, list | tuple) and len(argument) == 2:
+        return f"replaced {value_text(argument[0])} by {value_text(argument[1])}"
+    if f in ("dequeue", "pop", "delete-min", "peek"):
+        return "found it empty" if result is None else f"{_PAST[f]} {value_text(result)}"
+    if f == "append" and type(result) is int and result != argument:
+        return f"appended {value_text(argument)} at offset {result}"
+    if f in ("add", "remove") and result is False:
+        return f"{_PAST[f]} {value_text(argument)}, which changed nothing"
+    if f == "acquire" and argument is None:
+        return "acquired the lock" + ("" if result is None else f" with the token {value_text(result)}")
+    if f == "release" and argument is None:
+        return "released the lock"
+    if f == "contains" and type(result) is bool:
+        return f"saw that {value_text(argument)} was {'' if result else 'not '}there"
+    if f in _PAST:
+        return f"{_PAST[f]} {value_text(argument)}"
+    return f"did {f} -> {value_text(result)}" if argument is None else f"did {f} {value_text(argument)}"
+
+
+def _tried(op: Op) -> str:
+    if op.f == "cas" and isinstance(op.value, list | tuple) and len(op.value) == 2:
+        return f"tried to replace {value_text(op.value[0])} by {value_text(op.value[1])}"
+    return f"tried to {op.f}" + ("" if op.value is None else f" {value_text(op.value)}")
 
 
 def events(history: History, rows: list[int]) -> list[int]:

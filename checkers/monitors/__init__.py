@@ -84,7 +84,7 @@ class Calls:
     @classmethod
     def of(cls, history: History, model: Model, rows: Rows) -> Calls:
         operations = history.operations.take(rows)
-        start, complete = operations.invoke, operations.complete
+        start, complete = operations.invoke.astype(np.int64), operations.complete.astype(np.int64)
         crashed = operations.outcome >= INFO
         horizon = len(history)
         if 4 * len(rows) < horizon:  # one object of many: kernels walk along all events

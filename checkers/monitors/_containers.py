@@ -31,10 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers import _words
-from checkers._registers import _codes
-from checkers._zones import intern
 from checkers.models import ModelFailed, Queue
 from checkers.monitors import Ambiguous, Calls, Violation
+from checkers.monitors._values import ids_of
 from harness.history import FAIL
 
 Moments = NDArray[np.int64]
@@ -146,8 +145,7 @@ def container(calls: Calls) -> Container | Violation:
         raise ModelFailed(f"{model.puts} null: null is what an empty container gives")
     found = np.array([result is not None for result in results], np.bool_)
     taken = others[found]
-    codes = _codes(arguments + [result for result in results if result is not None])
-    ids = intern(np.zeros(len(codes), np.int32), codes)
+    ids = ids_of(arguments + [result for result in results if result is not None])
     count = int(ids.max(initial=-1)) + 1
     put_id, taken_id = ids[: len(puts)], ids[len(puts) :]
     # A peek takes nothing, but sees what was put.

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers._registers import _codes
 from checkers.models import ModelFailed
 from checkers.monitors import Ambiguous, Calls, Violation
+from checkers.monitors._values import ids_of
 
 Moments = NDArray[np.int64]
 Positions = NDArray[np.int64]
@@ -121,7 +121,7 @@ def _place_crashed(
 ) -> Violation | None:
     """Put crashed appends to the offsets at which their records were read, unless a read shows what cannot be
     there. Raises Ambiguous."""
-    codes = _codes(calls.arguments(appends) + calls.results(reads))
+    codes = ids_of(calls.arguments(appends) + calls.results(reads))
     code_of = np.full(len(calls), -1, np.int64)
     code_of[appends], code_of[reads] = codes[: len(appends)], codes[len(appends) :]
     candidates: dict[int, list[int]] = {}

@@ -27,20 +27,17 @@ def monitor(calls: Calls) -> Violation | None:
         return None
     rising = bool(kind[stuck] == UP)
     same, opposite = _window(calls, kind, int(stuck), model.permits)
-    said = [calls.describe(at) for at in same]
-    listed = "; ".join(said[:4]) + (f"; and {len(said) - 4} more" if len(said) > 4 else "")
-    verb = "released" if rising else "acquired"
-    others = f"only {len(opposite)} of these" if opposite else "nobody"
-    if rising and model.permits == 1:
-        kind_text = "Two holders at once"
-        summary = f"{listed}; and {others} can have {verb} it in between."
-    elif rising:
-        kind_text = "Too many holders"
-        summary = f"{listed}; there are {model.permits} permits, and {others} can have {verb} one in between."
-    else:
-        kind_text = "Released while free"
-        summary = f"{listed}; and {others} can have {verb} it before."
-    return calls.violation(kind_text, summary, [*same, *opposite], int(stuck))
+    listed = "; ".join(calls.describe(at) for at in same[-4:])
+    if len(same) > 4:
+        listed = f"{len(same)} times {'acquired' if rising else 'released'}: ... {listed}"
+    others = f"only {len(opposite)} operations" if opposite else "nobody"
+    if not rising:
+        summary = f"{listed}; and {others} can have acquired it before."
+        return calls.violation("Released while free", summary, [*same, *opposite], int(stuck))
+    permits = "" if model.permits == 1 else f"there are {model.permits} permits, "
+    name = "Two holders at once" if model.permits == 1 else "Too many holders"
+    summary = f"{listed}; {permits}and {others} can have released it in between."
+    return calls.violation(name, summary, [*same, *opposite], int(stuck))
 
 
 def _window(calls: Calls, kind: NDArray[np.int8], stuck: int, permits: int) -> tuple[list[int], list[int]]:

@@ -35,11 +35,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from checkers import _words
-from checkers._registers import _codes
-from checkers._zones import intern
 from checkers.models import ModelFailed
 from checkers.monitors import Ambiguous, Calls, Violation
 from checkers.monitors._switches import DOWN, SEES_DOWN, SEES_UP, UP, first_stuck
+from checkers.monitors._values import ids_of
 
 Moments = NDArray[np.int64]
 Positions = NDArray[np.int64]
@@ -106,8 +105,7 @@ class _Presence:
 
 def _by_element(calls: Calls) -> Violation | None:
     everything = np.arange(len(calls))
-    codes = _codes(calls.arguments(everything))
-    element = intern(np.zeros(len(codes), np.int32), codes)
+    element = ids_of(calls.arguments(everything))
     adds, contains = calls.are("add"), calls.are("contains")
     told = np.array([-1 if type(one) is not bool else int(one) for one in calls.results(everything)])
     told[calls.crashed] = -1
@@ -211,8 +209,7 @@ def first_misplaced(
 def _by_reads(calls: Calls, adds: Positions, reads: Positions) -> Violation | None:
     views: list[list[Any]] = [list(view or ()) for view in calls.results(reads)]
     sizes = np.array([len(view) for view in views], np.int64)
-    codes = _codes(calls.arguments(adds) + [element for view in views for element in view])
-    ids = intern(np.zeros(len(codes), np.int32), codes)
+    ids = ids_of(calls.arguments(adds) + [element for view in views for element in view])
     added, shown = ids[: len(adds)], ids[len(adds) :]
     reader = np.repeat(np.arange(len(reads)), sizes)
     elements = int(ids.max(initial=-1)) + 1
