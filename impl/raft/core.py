@@ -58,7 +58,7 @@ from impl.raft.messages import (
 )
 from impl.raft.progress import Progress, ProgressState
 from impl.raft.reads import ReadQueue
-from impl.raft.types import NEVER_NS, Config, Effects, HardState, Restored, Role
+from impl.raft.types import NEVER_NS, NOTHING, Config, Effects, HardState, Restored, Role
 
 
 class Raft:
@@ -218,6 +218,18 @@ class Raft:
             if self._reads.waiting and not self._reads.in_flight and self.own_term_is_committed:
                 self._start_round()
         log = self._log
+        has_hard_state = self._hard_state_batch > self._batch
+        has_log = log.persisted_index < log.last_index or self._snapshot_received is not None
+        if not (
+            self._send_now
+            or has_log
+            or self._handed_index < self.commit_index
+            or self._send_after_sync
+            or has_hard_state
+            or self._reads_confirmed
+            or self._reads_failed
+        ):
+            return NOTHING
         effects = Effects(
             self._batch + 1,
             send_now=tuple(self._send_now),
@@ -226,9 +238,9 @@ class Raft:
         )
         self._send_now.clear()
         self._send_after_sync.clear()
-        if self._hard_state_batch > self._batch:
+        if has_hard_state:
             effects.hard_state = HardState(self.term, self.vote)
-        if log.persisted_index < log.last_index or self._snapshot_received is not None:
+        if has_log:
             effects.entries = log.hand_over(effects.batch)
             self._snapshot_received = None
         if self._handed_index < self.commit_index:
@@ -240,8 +252,6 @@ class Raft:
         if self._reads_failed:
             effects.reads_failed = tuple(self._reads_failed)
             self._reads_failed.clear()
-        if not effects:
-            return Effects(self._batch)
         self._batch = effects.batch
         return effects
 
@@ -567,7 +577,10 @@ class Raft:
 
     def _replicate(self) -> None:
         """Send every follower what it has not been sent, within the limits."""
+        last_index = self._log.last_index
         for progress in self._progress.values():
+            if progress.next_index > last_index:
+                continue
             if progress.next_index <= self._log.base_index and progress.state is not ProgressState.SNAPSHOT:
                 self._maybe_send_snapshot(progress)
             elif progress.state is ProgressState.REPLICATE:

@@ -9,6 +9,8 @@ Verifies
 - State Machine Safety: what is committed at an index is the same on every server, what is applied there is
   what was committed, and nothing is left out (5.4.3).
 - Equal States: two servers that have applied the same entries are in the same state.
+- Acknowledged Entries Stay: a server has what a leader counts it for (figure 2: matchIndex).
+- Latest Configuration: a server uses the latest configuration in its log, committed or not (thesis 4.1).
 - Monotonic Commit: a server's commit index never goes back while it runs.
 - Stable Vote: nor does its term, and its vote in a term does not change once given.
 - Linearizable Read: the index given to a read is not before what was committed when it was asked for.
@@ -58,11 +60,13 @@ rewritten is read anew. Memory grows with the entries seen.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from impl.raft.core import Raft
-from impl.raft.messages import Entry, ServerId
+from impl.raft.membership import decode_configuration
+from impl.raft.messages import Configuration, Entry, EntryKind, ServerId
+from impl.raft.progress import Progress
 from impl.raft.types import Effects, Role
 
 Core = TypeVar("Core", bound=Raft)
@@ -107,6 +111,12 @@ class _Server:
     rewrites: int
     leads_term: int = 0
     """The term that it leads, 0 if none."""
+    matches: dict[ServerId, int] = field(default_factory=dict)
+    """As a leader: up to where it counts each other server."""
+    configuration: Configuration | None = None
+    """As it was found to be right; None if there may be another."""
+    configuration_entry: Entry | None = None
+    """The last of its kind in the log, None if that is before the log's start."""
     applied_index: int = 0
 
 
@@ -147,6 +157,7 @@ class RaftInvariants:
         self._committed: dict[int, _Committed] = {}
         self._committed_in: list[tuple[int, int]] = []
         """(term of the server that committed, last index), in the order of indexes."""
+        self._committed_configurations: list[Entry] = []
         self._states: dict[int, tuple[object, ServerId]] = {}
 
     def watching(self, core: type[Core]) -> type[Core]:
@@ -174,6 +185,7 @@ class RaftInvariants:
         )
         self._servers[core.id] = server
         self.observe(core)
+        self._check_acknowledged(core)
 
     def stopped(self, server: ServerId) -> None:
         """A server runs no more: it leads nothing, and its next state owes nothing to this one."""
@@ -185,6 +197,8 @@ class RaftInvariants:
         log = core.log
         if log.last_index != server.last_index or log.rewrites != server.rewrites:
             self._observe_log(server, core)
+        if core.configuration is not server.configuration:
+            self._observe_configuration(server, core)
         if core.vote != server.vote or core.term != server.term:
             self._observe_vote(server, core)
         if core.commit_index != server.commit_index:
@@ -266,6 +280,8 @@ class RaftInvariants:
                 )
             first = log.base_index + 1
             server.rewrites = log.rewrites
+            server.configuration_entry = server.configuration = None
+            self._check_acknowledged(core)
         server.last_index = log.last_index
         previous_term = log.term_at(first - 1)
         for entry in log.slice(first, log.last_index):
@@ -284,6 +300,57 @@ class RaftInvariants:
                     found=(previous_term, entry),
                 )
             previous_term = entry.term
+            if entry.kind == EntryKind.CONFIGURATION:
+                server.configuration_entry = entry
+                server.configuration = None
+
+    def _check_acknowledged(self, core: Raft) -> None:
+        """A log that was rewritten, or lost something in a crash, is still as long as it was said to be."""
+        for other in self._servers.values():
+            if other.leads_term:
+                progress = other.core.progress.get(core.id)
+                if progress is not None:
+                    self._check_match(other.core, progress, core)
+
+    def _check_match(self, leader: Raft, progress: Progress, core: Raft) -> None:
+        """A server has what a leader counts it for.
+
+        A leader of an earlier term may remember what is void: a later one replaced it.
+        """
+        index = progress.match_index
+        if leader.term < core.term or index <= core.log.base_index:
+            return
+        expected, found = leader.log.term_at(index), core.log.term_at(index)
+        if found is None or (expected is not None and found != expected):
+            raise self._violated(
+                "Acknowledged Entries Stay",
+                f"{core.id} has {f'an entry of term {found}' if found else 'nothing'} at {index}, up to "
+                f"where {leader.id}, who leads term {leader.term}, counts it",
+                servers=(leader.id, core.id),
+                term=leader.term,
+                index=index,
+                expected=expected,
+                found=found,
+            )
+
+    def _observe_configuration(self, server: _Server, core: Raft) -> None:
+        server.configuration = core.configuration
+        entry = server.configuration_entry
+        if entry is None:
+            base_index = core.log.base_index
+            before = [entry for entry in self._committed_configurations if entry.index <= base_index]
+            entry = before[-1] if before else None
+        if entry is not None and core.configuration != decode_configuration(entry.data):
+            raise self._violated(
+                "Latest Configuration",
+                f"{core.id} uses {core.configuration}, but the latest in its log is that of entry "
+                f"{entry.index}: {decode_configuration(entry.data)}",
+                servers=(core.id,),
+                term=core.term,
+                index=entry.index,
+                expected=decode_configuration(entry.data),
+                found=core.configuration,
+            )
 
     # ---- Commit
 
@@ -332,6 +399,8 @@ class RaftInvariants:
             )
         for entry in core.log.slice(first, last):
             self._committed[entry.index] = _Committed(entry.term, core.id)
+            if entry.kind == EntryKind.CONFIGURATION:
+                self._committed_configurations.append(entry)
         self.committed_index = last
         if self._committed_in and self._committed_in[-1][0] == core.term:
             self._committed_in.pop()
@@ -362,9 +431,16 @@ class RaftInvariants:
             self._transfer_terms[core.term] = None
         if server.leads_term != core.term:
             server.leads_term = core.term
+            server.matches = {}
             self._elected(server, core)
         elif core.term < self._latest_term:
             self._check_lease(core)
+        for progress in core.progress.values():
+            if progress.match_index != server.matches.get(progress.id, 0):
+                server.matches[progress.id] = progress.match_index
+                other = self._servers.get(progress.id)
+                if other is not None:
+                    self._check_match(core, progress, other.core)
 
     def _elected(self, server: _Server, core: Raft) -> None:
         term = core.term

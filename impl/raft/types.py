@@ -170,3 +170,7 @@ class Effects:
             or self.snapshot is not None
             or self.reads_failed
         )
+
+
+NOTHING = Effects(0)
+"""There is nothing to do: this belongs to no batch."""

@@ -1,5 +1,6 @@
-"""proconsul with one known bug each, as programs that take the place of the agent.
+"""proconsul with one known bug each: what takes the place of a core, of the state machine or of the shell.
 
-`--agent="python tests/mutants/NAME.py"` (with absolute paths) runs one. Each is an override of one method, so
-that it is plain what is broken, and that nothing else is.
+Each is a small override, so that it is plain what is broken, and that nothing else is. `agent` runs any of
+them as a program. `catalogue` says what finds it in whole agents; `grounds` are the situations in which bare
+cores are put to the test, and `hunting` says which bug is to be found where.
 """

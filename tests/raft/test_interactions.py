@@ -115,7 +115,7 @@ class Script:
 
     # Example: start 4        a server, with what its disk holds
     def do_start(self, name: str) -> None:
-        disk = self.disks.setdefault(name, Disk())
+        disk = self.disks.setdefault(name, Disk(CONFIG.trailing_entries))
         random = FixedRandom(int(name) / 10)
         self.cores[name] = Raft(name, CONFIG, disk.restored(), random, self.now_ns)
 
@@ -210,7 +210,7 @@ class Script:
         index = core.applied_index
         state = f"state at {index}".encode()
         snapshot = Snapshot(index, core.term_at(index), core.configuration_at(index), state)
-        self.disks[name].compact(snapshot, CONFIG.trailing_entries)
+        self.disks[name].compact(snapshot)
         core.compact(snapshot)
 
     def do_status(self) -> None:
@@ -256,6 +256,7 @@ class Script:
         busy = bool(disk.writing)
         while disk.writing:
             effects = disk.complete()
+            assert isinstance(effects, Effects)
             core.synced(effects.batch, self.now_ns)
             self.network += effects.send_after_sync
         if busy:

@@ -1,0 +1,144 @@
+"""Which bug of a core is to be found on what ground, by what check, and within how many seeds.
+
+`catalogue` has those that are to be found in whole agents.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from time import process_time
+
+from impl.raft import InvariantViolation, Raft
+from impl.raft.invariants import PropertyViolated as RaftViolation
+from tests.mutants import grounds, raft, state
+from tests.mutants.grounds import Ground, System
+
+THE_CORE = "the core's own check"
+"""What caught it if the core stopped itself, by InvariantViolation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A bug, where it is hunted, and what shall find it."""
+
+    number: int
+    """In docs/mutants.md; 0 if it is not one of the list."""
+    system: System
+    ground: Ground
+    caught_by: tuple[str, ...]
+    seeds: int
+    """It is found within so many, from 0 on."""
+
+    @property
+    def name(self) -> str:
+        return self._broken.__name__
+
+    @property
+    def bug(self) -> str:
+        """In one sentence."""
+        text = " ".join((self._broken.__doc__ or "").split())
+        return text.partition(". ")[2] if self.number else text
+
+    @property
+    def _broken(self) -> type:
+        good = System()
+        pairs = [
+            (self.system.raft, good.raft),
+            (self.system.gossip, good.gossip),
+            (self.system.state, good.state),
+        ]
+        return next(mine for mine, right in pairs if mine is not right)
+
+
+@dataclass(slots=True)
+class Catch:
+    """What a hunt came to."""
+
+    seeds: int = 0
+    """How many were tried,"""
+    seconds: float = 0.0
+    """and how long that took the processor."""
+    first_seed: int | None = None
+    first_seconds: float = 0.0
+    """Until the first was caught."""
+    kinds: Counter[str] = field(default_factory=Counter)
+
+
+def hunt(system: System, ground: Ground, seeds: Iterable[int], until: tuple[str, ...] | None = None) -> Catch:
+    """Try seeds until one of these promises is broken; of all by default; an empty tuple tries every seed."""
+    catch = Catch()
+    start = process_time()
+    for seed in seeds:
+        kind = trial(system, ground, seed)
+        catch.seeds += 1
+        catch.seconds = process_time() - start
+        if kind is None:
+            continue
+        catch.kinds[kind] += 1
+        if catch.first_seed is None:
+            catch.first_seed, catch.first_seconds = seed, catch.seconds
+        if until is None or kind in until:
+            break
+    return catch
+
+
+def trial(system: System, ground: Ground, seed: int) -> str | None:
+    """The promise that is broken, if one is."""
+    try:
+        ground(system, seed)
+    except RaftViolation as violation:
+        return violation.name
+    except InvariantViolation:
+        return THE_CORE
+    return None
+
+
+def _raft(number: int, core: type[Raft], ground: Ground, seeds: int, *caught_by: str) -> Mutant:
+    return Mutant(number, System(raft=core), ground, caught_by, seeds)
+
+
+MUTANTS = (
+    _raft(1, raft.RepliesToVotesBeforeSync, grounds.contested_elections, 100, "Election Safety"),
+    _raft(2, raft.ForgetsVotes, grounds.contested_elections, 200, "Election Safety"),
+    _raft(3, raft.VotesTwice, grounds.mixed_faults, 60, "Election Safety"),
+    _raft(4, raft.SkipsLogFreshness, grounds.mixed_faults, 20, "Leader Completeness"),
+    _raft(6, raft.AcceptsStaleTerms, grounds.skewed_clocks, 100, "Log Matching", THE_CORE),
+    _raft(8, raft.CountsPreVotesAsVotes, grounds.mixed_faults, 100, "Election Safety"),
+    _raft(11, raft.CountsVotesOfNonvoters, grounds.idle_observers, 100, "Election Safety"),
+    _raft(12, raft.TimesOutAtOnce, grounds.a_leader_fails, 10, "Liveness"),
+    _raft(13, raft.CampaignsWithoutAsking, grounds.a_deaf_server_hears_again, 10, "Undisturbed Leader"),
+    _raft(15, raft.CommitsOldTermsByCounting, grounds.short_reigns, 200, "Leader Completeness"),
+    _raft(16, raft.AcknowledgesBeforeSync, grounds.slow_disks, 10, "Acknowledged Entries Stay"),
+    _raft(17, raft.CountsItselfUnsynced, grounds.slow_disks, 60, "Leader Completeness"),
+    _raft(
+        18,
+        raft.KeepsConflictingEntries,
+        grounds.mixed_faults,
+        20,
+        "Acknowledged Entries Stay",
+        "Log Matching",
+    ),
+    _raft(20, raft.IgnoresPreviousTerm, grounds.mixed_faults, 10, "Log Matching"),
+    _raft(22, raft.MatchesOnSending, grounds.mixed_faults, 10, "Acknowledged Entries Stay"),
+    _raft(24, raft.AppliesBeforeCommit, grounds.mixed_faults, 10, "State Machine Safety"),
+    _raft(29, raft.DropsAcknowledgedSuffix, grounds.many_snapshots, 60, "Acknowledged Entries Stay"),
+    _raft(30, raft.LabelsSnapshotsWithCommit, grounds.many_snapshots, 20, "Equal States", THE_CORE),
+    _raft(32, raft.OmitsMembershipFromSnapshots, grounds.many_snapshots, 20, "Latest Configuration"),
+    Mutant(
+        34,
+        System(state=state.RestoresIntoOldState),
+        grounds.many_snapshots_of_a_store,
+        ("Equal States",),
+        20,
+    ),
+    _raft(37, raft.ChangesMembersAtOnce, grounds.two_leaders_change_members, 10, "Leader Completeness"),
+    _raft(40, raft.KeepsTruncatedConfiguration, grounds.changing_members, 60, "Latest Configuration"),
+    _raft(42, raft.CountsContactOfNonvoters, grounds.idle_observers, 60, "Leader Lease"),
+    _raft(43, raft.AcceptsWritesWhileHandingOver, grounds.a_transfer_under_load, 10, "Liveness"),
+    _raft(44, raft.ReadsWithoutQuorumRound, grounds.mixed_faults, 60, "Linearizable Read"),
+    _raft(46, raft.ReadsBeforeOwnTermCommit, grounds.mixed_faults, 20, "Linearizable Read"),
+    _raft(48, raft.LeasesWithoutMargin, grounds.skewed_clocks, 200, "Leader Lease"),
+    _raft(0, raft.CommitsWithoutQuorum, grounds.mixed_faults, 20, "Leader Completeness"),
+)
