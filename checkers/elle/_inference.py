@@ -38,7 +38,8 @@ from numpy.typing import NDArray
 from checkers.elle._graph import KINDS, NONE, RW, WW
 
 NEVER = np.int32(2**31 - 1)
-CLOCK = 16
+NO_SUM = -(1 << 62)
+CLOCK = 32
 
 
 class Chains(NamedTuple):
@@ -131,86 +132,75 @@ def by_path(
 # --- Clocks --------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True)
-def clocks_after(
-    first: NDArray[np.int64],
-    to: NDArray[np.int32],
-    how: NDArray[np.int8],
-    allowed: NDArray[np.bool_],
-    component: NDArray[np.int32],
-    order: NDArray[np.int64],
-    chains: Chains,
-    block: int,
-    clock: NDArray[np.int32],
-) -> None:
-    """clock[v, c]: the first position in chain block + c that v is at or before, or NEVER.
+class Walk(NamedTuple):
+    """A graph in an order in which it can be walked."""
 
-    `order`: the nodes by component, what others lead to first. Those of one component share a clock.
-    """
+    first: NDArray[np.int64]
+    to: NDArray[np.int32]
+    how: NDArray[np.int8]
+    allowed: NDArray[np.bool_]
+    component: NDArray[np.int32]
+    order: NDArray[np.int64]
+    """The nodes by component: what others lead to comes first."""
+
+
+@njit(cache=True, nogil=True)
+def clocks_after(walk: Walk, chains: Chains, block: int, clock: NDArray[np.int32]) -> None:
+    """clock[v, c]: the first position in chain block + c that v is at or before, or NEVER."""
+    first, to, component, order = walk.first, walk.to, walk.component, walk.order
+    width = clock.shape[1]
     clock[:] = NEVER
     low = 0
     while low < len(order):
         high = low + 1
         while high < len(order) and component[order[high]] == component[order[low]]:
             high += 1
-        mine = clock[order[low]]
+        own = order[low]  # the nodes of one component share a clock
         for n in range(low, high):
             v = order[n]
             for i in range(first[v], first[v + 1]):
-                if allowed[how[i]]:
-                    theirs = clock[to[i]]
-                    for c in range(CLOCK):
-                        mine[c] = min(mine[c], theirs[c])
-            _enter(chains, v, block, mine, True)
+                if walk.allowed[walk.how[i]]:
+                    w = to[i]
+                    for c in range(width):
+                        clock[own, c] = min(clock[own, c], clock[w, c])
+            if v < len(chains.chain):
+                c = chains.chain[v] - block
+                if 0 <= c < width:
+                    clock[own, c] = min(clock[own, c], chains.position[v])
         for n in range(low + 1, high):
-            clock[order[n]] = mine
+            clock[order[n]] = clock[own]
         low = high
 
 
 @njit(cache=True, nogil=True)
-def clocks_before(
-    first: NDArray[np.int64],
-    to: NDArray[np.int32],
-    how: NDArray[np.int8],
-    allowed: NDArray[np.bool_],
-    component: NDArray[np.int32],
-    order: NDArray[np.int64],
-    chains: Chains,
-    block: int,
-    clock: NDArray[np.int32],
-) -> None:
+def clocks_before(walk: Walk, chains: Chains, block: int, clock: NDArray[np.int32]) -> None:
     """clock[v, c]: the last position in chain block + c that is at or before v, or -1."""
+    first, to, component, order = walk.first, walk.to, walk.component, walk.order
+    width = clock.shape[1]
     clock[:] = -1
     high = len(order)
     while high > 0:
         low = high - 1
         while low > 0 and component[order[low - 1]] == component[order[low]]:
             low -= 1
-        mine = clock[order[low]]
-        for n in range(low, high):
-            for c in range(CLOCK):
-                mine[c] = max(mine[c], clock[order[n], c])
-            _enter(chains, order[n], block, mine, False)
+        own = order[low]
         for n in range(low, high):
             v = order[n]
-            clock[v] = mine
+            for c in range(width):
+                clock[own, c] = max(clock[own, c], clock[v, c])
+            if v < len(chains.chain):
+                c = chains.chain[v] - block
+                if 0 <= c < width:
+                    clock[own, c] = max(clock[own, c], chains.position[v])
+        for n in range(low, high):
+            v = order[n]
+            clock[v] = clock[own]
             for i in range(first[v], first[v + 1]):
-                if allowed[how[i]]:
-                    theirs = clock[to[i]]
-                    for c in range(CLOCK):
-                        theirs[c] = max(theirs[c], mine[c])
+                if walk.allowed[walk.how[i]]:
+                    w = to[i]
+                    for c in range(width):
+                        clock[w, c] = max(clock[w, c], clock[own, c])
         high = low
-
-
-@njit(cache=True, nogil=True)
-def _enter(chains: Chains, v: int, block: int, clock: NDArray[np.int32], earliest: bool) -> None:
-    """Let the node itself count, if it stands in one of the block's chains."""
-    if v >= len(chains.chain):
-        return
-    c = chains.chain[v] - block
-    if 0 <= c < CLOCK:
-        position = chains.position[v]
-        clock[c] = min(clock[c], position) if earliest else max(clock[c], position)
 
 
 # --- The rules -----------------------------------------------------------------------------------------
@@ -248,21 +238,25 @@ class Inferred(NamedTuple):
 @njit(cache=True, nogil=True)
 def overwriters(
     reads: Premises, writers: Writers, chains: Chains, lonely: NDArray[np.bool_], block: int,
-    clock: NDArray[np.int32], premise: int, inferred: Inferred, used: int,
+    clock: NDArray[np.int32], sums: NDArray[np.int64], premise: int, inferred: Inferred, used: int,
 ) -> int:  # fmt: skip
     """If the writer of what was read is before another writer, so is the reader. Returns how many edges are used.
 
-    `clock`: of `clocks_after`. What the reader is before already is not said again.
+    `clock`: of `clocks_after`. `sums`: of its rows, as the last round left them (NO_SUM: it did not); where they are
+    the same still, nothing has changed. What the reader is before already is not said again.
     """
+    now = sums_of(clock)
     for i in range(len(reads.key)):
         reader, writer = reads.reader[i], reads.writer[i]
-        if not lonely[reader] or (writer >= 0 and not lonely[writer]):
+        unchanged = writer >= 0 and now[writer] == sums[writer]
+        if unchanged or not lonely[reader] or (writer >= 0 and not lonely[writer]):
             continue
         k = reads.key[i]
-        for s in range(writers.segments[k], writers.segments[k + 1]):
+        begin, end = writers.segments[k], writers.segments[k + 1]
+        for s in range(begin + np.searchsorted(writers.chain[begin:end], block), end):
             chain = writers.chain[s]
-            if not 0 <= chain - block < CLOCK:
-                continue
+            if chain >= block + clock.shape[1]:
+                break
             since = np.int32(0)
             if writer >= 0:
                 since = clock[writer, chain - block]
@@ -280,28 +274,35 @@ def overwriters(
             inferred.edge[used] = RW + KINDS * (premise if writer >= 0 else NONE)
             inferred.read[used] = i
             used += 1
+    if used < len(inferred.source):
+        sums[:] = now
+    else:
+        sums[:] = NO_SUM
     return used
 
 
 @njit(cache=True, nogil=True)
 def overwritten(
     reads: Premises, writers: Writers, chains: Chains, lonely: NDArray[np.bool_], block: int,
-    clock: NDArray[np.int32], premise: int, inferred: Inferred, used: int,
+    clock: NDArray[np.int32], sums: NDArray[np.int64], premise: int, inferred: Inferred, used: int,
 ) -> int:  # fmt: skip
     """If another writer is before the reader, it is before the writer of what was read. Returns how many edges are
     used.
 
-    `clock`: of `clocks_before`. What is before that writer already is not said again.
+    `clock`: of `clocks_before`; `sums` as above. What is before that writer already is not said again.
     """
+    now = sums_of(clock)
     for i in range(len(reads.key)):
         reader, writer = reads.reader[i], reads.writer[i]
-        if writer < 0 or not lonely[reader] or not lonely[writer]:
+        unchanged = now[reader] == sums[reader]
+        if unchanged or writer < 0 or not lonely[reader] or not lonely[writer]:
             continue
         k = reads.key[i]
-        for s in range(writers.segments[k], writers.segments[k + 1]):
+        begin, end = writers.segments[k], writers.segments[k + 1]
+        for s in range(begin + np.searchsorted(writers.chain[begin:end], block), end):
             chain = writers.chain[s]
-            if not 0 <= chain - block < CLOCK:
-                continue
+            if chain >= block + clock.shape[1]:
+                break
             until = clock[reader, chain - block]
             if chain == chains.chain[reader]:
                 until = chains.position[reader] - 1
@@ -317,4 +318,18 @@ def overwritten(
             inferred.edge[used] = WW + KINDS * premise
             inferred.read[used] = i
             used += 1
+    if used < len(inferred.source):
+        sums[:] = now
+    else:
+        sums[:] = NO_SUM
     return used
+
+
+@njit(cache=True, nogil=True)
+def sums_of(clock: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Of each row. Clocks only ever go one way, so a row whose sum is the same is the same."""
+    sums = np.zeros(len(clock), np.int64)
+    for v in range(len(clock)):
+        for c in range(clock.shape[1]):
+            sums[v] += clock[v, c]
+    return sums

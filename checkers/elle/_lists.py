@@ -7,6 +7,10 @@ grow: of one key, every read is a prefix of the longest, or something is broken 
 longest read is the key's version order. An append that it lacks, of a transaction that happened, is part of the
 *tail*: it comes after all that it has; in which order among themselves nobody saw.
 
+What a transaction reads after an append of its own is what it found there, its view, and its own elements. The view
+is a read as any other. That its own elements come next, before all that it did not see, holds unless there is a
+G-single: what follows from that alone says so (`_graph.CONSISTENT_VIEW`).
+
 A transaction happened if it is `ok`, or if its outcome is unknown and somebody read what it appended. What is
 unknown and was never read is left out: it may not have happened, and if so, nothing is different for anybody.
 
@@ -42,7 +46,7 @@ from checkers.elle._findings import (
     Findings,
     note,
 )
-from checkers.elle._graph import KINDS, LINK, NONE, READ_COMMITTED, RW, WR, WW
+from checkers.elle._graph import CONSISTENT_VIEW, KINDS, LINK, NONE, READ_COMMITTED, RW, WR, WW
 from checkers.elle._index import writer
 
 NOWHERE = -1
@@ -77,6 +81,8 @@ class Orders(NamedTuple):
     """The read, or -1."""
     first: NDArray[np.int64]
     """Key k's order is order[first[k]:first[k + 1]]."""
+    certain: NDArray[np.int64]
+    """Per key, how much of it was read by others than who appended the rest: see Theory."""
     order: NDArray[np.int64]
     """The micro-operation that appended each element, or NOWHERE."""
     position: NDArray[np.int64]
@@ -88,15 +94,66 @@ class Orders(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def version_orders(lists: Lists, keys: int) -> Orders:
-    longest = np.full(keys, -1, np.int64)
-    length = np.zeros(keys, np.int64)
+def views(lists: Lists) -> NDArray[np.int64]:
+    """How many elements each read of an `ok` transaction found there: all but those at its end that the transaction
+    had appended itself. -1: it is none, or says no more than the transaction's last read of the key."""
+    view = np.full(len(lists.key), -1, np.int64)
     for i in range(len(lists.key)):
-        if lists.reads[i] and lists.ok[lists.of[i]] and lists.low[i] >= 0:
-            k = lists.key[i]
-            if longest[k] < 0 or lists.high[i] - lists.low[i] > length[k]:
-                longest[k] = i
-                length[k] = lists.high[i] - lists.low[i]
+        if not lists.reads[i] or not lists.ok[lists.of[i]]:
+            continue
+        mine = 0
+        again = False
+        j = lists.previous[i]
+        while j >= 0:
+            at = lists.high[i] - 1 - mine
+            again |= lists.reads[j]
+            if not lists.reads[j] and at >= lists.low[i] and lists.elements[at] == lists.value[j]:
+                mine += 1
+            j = lists.previous[j]
+        if not again or contradicts_itself(lists, i):
+            view[i] = lists.high[i] - lists.low[i] - mine
+    return view
+
+
+@njit(cache=True, nogil=True)
+def contradicts_itself(lists: Lists, i: int) -> bool:
+    """Whether a read does not end with what its transaction has appended since its last read, after what that saw."""
+    appended = 0
+    j = lists.previous[i]
+    while j >= 0 and not lists.reads[j]:
+        appended += 1
+        j = lists.previous[j]
+    low = lists.low[i]
+    count = lists.high[i] - low
+    if j >= 0:
+        before = lists.high[j] - lists.low[j]
+        if count != before + appended or _common(lists, i, j, before) < before:
+            return True
+    if count < appended:
+        return True
+    append = lists.previous[i]
+    for back in range(appended):
+        if lists.elements[lists.high[i] - 1 - back] != lists.value[append]:
+            return True
+        append = lists.previous[append]
+    return False
+
+
+@njit(cache=True, nogil=True)
+def version_orders(lists: Lists, view: NDArray[np.int64], keys: int) -> Orders:
+    longest = np.full(keys, -1, np.int64)
+    certain = np.zeros(keys, np.int64)
+    for i in range(len(lists.key)):
+        k = lists.key[i]
+        if view[i] > certain[k]:
+            longest[k], certain[k] = i, view[i]
+    length = certain.copy()
+    known = longest.copy()
+    for i in range(len(lists.key)):
+        k = lists.key[i]
+        if view[i] >= 0 and lists.high[i] - lists.low[i] > length[k]:
+            if certain[k] == 0 or _common(lists, i, known[k], certain[k]) == certain[k]:
+                longest[k], length[k] = i, lists.high[i] - lists.low[i]
     first = np.zeros(keys + 1, np.int64)
     first[1:] = np.cumsum(length)
     order = np.full(first[-1], NOWHERE, np.int64)
@@ -117,25 +174,29 @@ def version_orders(lists: Lists, keys: int) -> Orders:
                 position[append] = at
                 if lists.failed[lists.of[append]]:
                     failure[k] = min(failure[k], at)
-    return Orders(longest, first, order, position, garbage, failure, duplicate)
+    return Orders(longest, first, certain, order, position, garbage, failure, duplicate)
 
 
 @njit(cache=True, nogil=True)
-def read_prefixes(lists: Lists, orders: Orders) -> NDArray[np.int64]:
-    """Of each read of an `ok` transaction, how many elements it saw if that is a prefix of its key's order; -1 of
-    one that is not; -2 of all else."""
+def _common(lists: Lists, one: int, other: int, most: int) -> int:
+    """How many elements two lists that were read begin with together, up to `most`."""
+    for at in range(most):
+        if lists.elements[lists.low[one] + at] != lists.elements[lists.low[other] + at]:
+            return at
+    return most
+
+
+@njit(cache=True, nogil=True)
+def read_prefixes(lists: Lists, orders: Orders, view: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each view, how many elements it has if that is a prefix of its key's order; -1 of one that is not; -2 where
+    there is no view."""
     seen = np.full(len(lists.key), -2, np.int64)
     for i in range(len(lists.key)):
-        if not lists.reads[i] or not lists.ok[lists.of[i]]:
-            continue
-        low = lists.low[i]
-        count = lists.high[i] - low
-        whole = lists.low[orders.longest[lists.key[i]]] if count else 0
-        seen[i] = count
-        for j in range(count):
-            if lists.elements[low + j] != lists.elements[whole + j]:
-                seen[i] = -1
-                break
+        if view[i] > 0:
+            whole = _common(lists, i, orders.longest[lists.key[i]], view[i]) == view[i]
+            seen[i] = view[i] if whole else -1
+        elif view[i] == 0:
+            seen[i] = 0
     return seen
 
 
@@ -160,13 +221,15 @@ def direct(lists: Lists, orders: Orders, seen: NDArray[np.int64], findings: Find
     last_seen_by = np.full(len(lists.key), -1, np.int64)
     for i in range(len(lists.key)):
         k = lists.key[i]
-        if not lists.reads[i]:
-            if lists.ok[lists.of[i]]:
-                _check_future(lists, orders, seen, findings, i)
+        if not lists.ok[lists.of[i]]:
             continue
+        if not lists.reads[i]:
+            _check_future(lists, findings, i)
+            continue
+        if contradicts_itself(lists, i):
+            note(findings, INTERNAL, i, lists.previous[i])
         if seen[i] == -2:
             continue
-        _check_internal(lists, findings, i)
         if seen[i] == -1:
             note(findings, INCOMPATIBLE, i, orders.longest[k])
             _check_elements(lists, findings, i, last_seen_by)
@@ -186,50 +249,17 @@ def direct(lists: Lists, orders: Orders, seen: NDArray[np.int64], findings: Find
 
 
 @njit(cache=True, nogil=True)
-def _check_internal(lists: Lists, findings: Findings, i: int) -> None:
-    """A read must end with what its transaction has appended since its last read, after what that one saw."""
-    appended = 0
-    j = lists.previous[i]
-    while j >= 0 and not lists.reads[j]:
-        appended += 1
-        j = lists.previous[j]
-    if appended == 0 and j < 0:
-        return
-    low = lists.low[i]
-    count = lists.high[i] - low
-    wrong = count < appended
-    if j >= 0:
-        before = lists.high[j] - lists.low[j]
-        wrong = count != before + appended
-        if not wrong:
-            for at in range(before):
-                wrong |= lists.elements[low + at] != lists.elements[lists.low[j] + at]
-    append = lists.previous[i]
-    for back in range(appended):
-        if wrong:
-            break
-        wrong = lists.elements[lists.high[i] - 1 - back] != lists.value[append]
-        append = lists.previous[append]
-    if wrong:
-        note(findings, INTERNAL, i, lists.previous[i])
-
-
-@njit(cache=True, nogil=True)
-def _check_future(
-    lists: Lists, orders: Orders, seen: NDArray[np.int64], findings: Findings, i: int
-) -> None:
+def _check_future(lists: Lists, findings: Findings, i: int) -> None:
     """The read before an append must not have seen it."""
     j = lists.previous[i]
     while j >= 0 and not lists.reads[j]:
         j = lists.previous[j]
     if j < 0:
         return
-    future = seen[j] > orders.position[i] >= 0
-    if seen[j] == -1:
-        for at in range(lists.low[j], lists.high[j]):
-            future |= lists.elements[at] == lists.value[i]
-    if future:
-        note(findings, FUTURE_READ, j, i)
+    for at in range(lists.low[j], lists.high[j]):
+        if lists.elements[at] == lists.value[i]:
+            note(findings, FUTURE_READ, j, i)
+            break
 
 
 @njit(cache=True, nogil=True)
@@ -284,6 +314,7 @@ def _check_updates(lists: Lists, orders: Orders, seen: NDArray[np.int64], findin
 def edges(
     lists: Lists,
     orders: Orders,
+    view: NDArray[np.int64],
     seen: NDArray[np.int64],
     did: NDArray[np.bool_],
     source: NDArray[np.int32],
@@ -297,7 +328,7 @@ def edges(
     following = np.full(len(orders.order) + 1, -1, np.int64)
     used = 0
     for k in range(len(orders.longest)):
-        last = -1
+        last = certain = -1
         for at in range(orders.first[k], orders.first[k + 1]):
             append = orders.order[at]
             if append < 0 or not did[lists.of[append]]:
@@ -307,6 +338,8 @@ def edges(
                 source[used], target[used], edge[used] = last, t, WW
                 used += 1
             last = t
+            if at < orders.first[k] + orders.certain[k]:
+                certain = t
         upcoming = -1
         for at in range(orders.first[k + 1] - 1, orders.first[k] - 1, -1):
             append = orders.order[at]
@@ -314,17 +347,20 @@ def edges(
                 upcoming = lists.of[append]
             following[at] = upcoming
         for at in range(tail_first[k], tail_first[k + 1]):
-            if last >= 0 and last != tails[at]:
-                source[used], target[used] = last, tails[at]
+            if certain >= 0 and certain != tails[at]:
+                source[used], target[used] = certain, tails[at]
                 edge[used] = WW + KINDS * _premise(lists, tails[at])
+                used += 1
+            if last != certain and last != tails[at]:
+                source[used], target[used], edge[used] = last, tails[at], WW + KINDS * CONSISTENT_VIEW
                 used += 1
         used = _link_hubs(hubs[k], tails[tail_first[k] : tail_first[k + 1]], source, target, edge, used)
     for i in range(len(lists.key)):
-        if seen[i] == -2 or lists.previous[i] >= 0:
+        if seen[i] == -2:
             continue
         t = lists.of[i]
         k = lists.key[i]
-        append = _last_seen(lists, orders, seen, did, i)
+        append = last_seen(lists, orders, view, seen, did, i)
         if append >= 0 and lists.of[append] != t:
             source[used], target[used], edge[used] = lists.of[append], t, WR
             used += 1
@@ -367,9 +403,9 @@ TAIL_MAX = 4
 
 @njit(cache=True, nogil=True)
 def room(lists: Lists) -> int:
-    """How many edges there may be at most: an append makes one, and four more if it has hubs; a read makes one, and
+    """How many edges there may be at most: an append makes two, and four more if it has hubs; a read makes one, and
     one to each of a short tail."""
-    return (1 + TAIL_MAX) * len(lists.key)
+    return (2 + TAIL_MAX) * len(lists.key)
 
 
 @njit(cache=True, nogil=True)
@@ -441,17 +477,21 @@ def _link_hubs(
 
 
 @njit(cache=True, nogil=True)
-def _last_seen(
-    lists: Lists, orders: Orders, seen: NDArray[np.int64], did: NDArray[np.bool_], i: int
+def last_seen(
+    lists: Lists,
+    orders: Orders,
+    view: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    did: NDArray[np.bool_],
+    i: int,
 ) -> int:
-    """The last element that was read of a transaction that happened: its append, or -1."""
+    """The last element in a view that is of a transaction that happened: its append, or -1."""
     k = lists.key[i]
-    for back in range(lists.high[i] - lists.low[i]):
-        at = lists.high[i] - 1 - back
+    for at in range(view[i] - 1, -1, -1):
         if seen[i] >= 0:
-            append = orders.order[orders.first[k] + seen[i] - 1 - back]
+            append = orders.order[orders.first[k] + at]
         else:
-            append = writer(lists.slots, lists.key, lists.value, k, lists.elements[at])
+            append = writer(lists.slots, lists.key, lists.value, k, lists.elements[lists.low[i] + at])
         if append >= 0 and did[lists.of[append]]:
             return append
     return -1

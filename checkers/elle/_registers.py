@@ -123,6 +123,13 @@ def _check_versions(older: NDArray[np.int64], findings: Findings) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _says_nothing(registers: Registers, i: int) -> bool:
+    """Whether a read only finds what its transaction has written or read before."""
+    before = registers.previous[i]
+    return before >= 0 and registers.value[before] == registers.value[i]
+
+
+@njit(cache=True, nogil=True)
 def known_edges(
     registers: Registers,
     saw: NDArray[np.int64],
@@ -137,7 +144,7 @@ def known_edges(
     external = np.empty(len(saw), np.int64)
     count = 0
     for i in range(len(saw)):
-        if saw[i] < NOTHING or registers.previous[i] >= 0:
+        if saw[i] < NOTHING or _says_nothing(registers, i):
             continue
         if saw[i] >= 0:
             t = registers.of[saw[i]]

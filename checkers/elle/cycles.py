@@ -10,7 +10,7 @@ Rules
    edges, of the graph in which no walk takes two rw in a row, of the whole. (G-single alone needs a search.)
    What is proven and cannot be shown in time is told as "...-cycle-exists".
 2. Each component shows one cycle of each kind that is not implied by one that it has shown already, as Elle
-   does: after a G1c no other G1c with real time in it.
+   does: after a G1c no G1c-realtime. (But one that is hard to follow is followed by an easier one.)
 3. An edge whose inference took something for granted makes the cycle at most that bad: see `_graph.NONE` ff.
 
 Complexity: linear, but for the search of shortest cycles, which is breadth-first from each candidate edge inside
@@ -46,6 +46,12 @@ STEPS_PER_MS = 200_000
 """Edges that a search looks at in a millisecond, about."""
 COMPONENTS_MAX = 200
 """So many are searched for cycles to show, the smallest first; of the others it is known what kinds they have."""
+
+EASY = 3
+"""A cycle that takes more effort to follow is not the last word: an easier one that needs more order is shown too."""
+
+Known = dict[int, dict[str, int]]
+"""By transaction, the kinds of cycles that its component has shown, and what effort they took."""
 
 FAMILIES = ("G0", "G1c", "G-single", "G-nonadjacent", "G2")
 _ORDER = (PROCESS, REALTIME, LINK)
@@ -113,38 +119,46 @@ def is_acyclic(graph: Graph) -> bool:
     return bool(count == graph.nodes)
 
 
-def find(graph: Graph, level: int, timeout_ms: int, known: dict[int, set[str]]) -> Cycles:
-    """The cycles of a level's graph.
-
-    `known`: by transaction, the kinds that lower levels have shown of its component; it is filled.
-    """
+def find(graph: Graph, level: int, timeout_ms: int, known: Known) -> Cycles:
+    """The cycles of a level's graph. Adds to what lower levels have shown."""
     parts = _Parts(graph)
     found = Cycles(components=len(parts.bounds) - 1, largest=parts.largest)
     exists = {family: parts.existing(family) for family in FAMILIES if family != "G-single"}
-    budget = timeout_ms * STEPS_PER_MS
     for part in range(min(len(parts.bounds) - 1, COMPONENTS_MAX)):
         members = parts.members(part)
-        seen = set().union(*(known.get(t, set()) for t in members))
-        steps = budget
+        shown: dict[str, int] = {}
+        for t in members:
+            shown |= known.get(t, {})
+        steps = timeout_ms * STEPS_PER_MS
         for family in FAMILIES:
             name = type_of(family, level)
-            if name in implied(seen) or not exists["G-nonadjacent" if family == "G-single" else family][part]:
+            easier_than = min((shown[other] for other in shown if name in implied([other])), default=None)
+            if easier_than is not None and easier_than <= EASY:
+                continue
+            if not exists["G-nonadjacent" if family == "G-single" else family][part]:
                 continue
             cycle, steps = parts.search(family, part, steps)
-            if cycle:
-                seen.add(name)
+            if cycle and (easier_than is None or _effort(cycle) < easier_than):
+                shown[name] = _effort(cycle)
                 found.cycles.append(Cycle(name, level, cycle))
-            elif not steps:
+            elif not cycle and not steps and easier_than is None:
                 found.unsure.append(name)
-                steps = budget
+            steps = steps or timeout_ms * STEPS_PER_MS
         for t in members:
-            known.setdefault(t, set()).update(seen)
-    shown = implied({cycle.type for cycle in found.cycles} | set().union(*known.values(), set()))
-    for family, parts_with in exists.items():
-        if parts_with.any() and type_of(family, level) not in shown:
+            known.setdefault(t, {}).update(shown)
+    seen = {name for names in known.values() for name in names}
+    for family, having in exists.items():
+        # A worse kind is one of this kind as well, to those who ask whether there are any.
+        worse = FAMILIES[: FAMILIES.index(family) + 1]
+        if having.any() and not seen.intersection(type_of(one, at) for one in worse for at in range(level + 1)):
             name = CYCLE_EXISTS[family, LEVELS[level]]
-            found.proven[name] = parts.members(int(parts_with.argmax()))
+            found.proven[name] = parts.members(int(having.argmax()))
     return found
+
+
+def _effort(steps: tuple[Step, ...]) -> int:
+    """How hard the cycle is to follow: what was inferred has reasons of its own."""
+    return sum(1 if step.premise < CONSISTENT_VIEW else 4 for step in steps)
 
 
 class _Parts:
@@ -195,7 +209,14 @@ class _Parts:
         component = self._components[family if family != "G-single" else "G2"]
         low, high = (rows.first[self.bounds[part : part + 2] * (2 if doubled else 1)]).tolist()
         candidates = low + np.flatnonzero(_MAKES[family][rows.how[low:high]])
-        edges, steps = _graph.shortest_cycle(rows, component, candidates, _ALLOWED[family], 2, steps)
+        candidates = candidates[np.argsort(rows.how[candidates] % KINDS != RW, kind="stable")]
+        edges = np.empty(0, np.int64)
+        # What takes the least for granted is the easiest to understand.
+        for premise in range(READ_COMMITTED, SERIALIZABLE + 1):
+            allowed = _ALLOWED[family] & (_PREMISE <= premise)
+            edges, steps = _graph.shortest_cycle(rows, component, candidates, allowed, 2, steps)
+            if len(edges) or not steps or (allowed == _ALLOWED[family]).all():
+                break
         return self._steps(rows, edges, doubled), steps
 
     def _steps(self, rows: _graph.Rows, edges: NDArray[np.int64], doubled: bool) -> tuple[Step, ...]:

@@ -81,6 +81,10 @@ class Transactions:
         """The transaction that each micro-operation belongs to."""
         return np.repeat(np.arange(len(self)), np.diff(self.begin))
 
+    def of_micro(self, micro: int) -> int:
+        """The transaction that a micro-operation belongs to."""
+        return int(np.searchsorted(self.begin, micro, side="right")) - 1
+
     def event(self, transaction: int) -> int:
         """The event that tells what it did: its completion, if it has one."""
         complete = int(self.complete[transaction])
@@ -262,14 +266,10 @@ def _positions(mask: NDArray[np.bool_]) -> Iterator[int]:
         yield int(mask.argmax())
 
 
-def _transaction_of(transactions: Transactions, at: int) -> int:
-    return int(np.searchsorted(transactions.begin, at, side="right")) - 1
-
-
 def _event_of(transactions: Transactions, at: int) -> int:
-    return transactions.event(_transaction_of(transactions, at))
+    return transactions.event(transactions.of_micro(at))
 
 
 def _micro(transactions: Transactions, at: int) -> list[Any]:
-    transaction = _transaction_of(transactions, at)
+    transaction = transactions.of_micro(at)
     return transactions.micro_operations(transaction)[at - int(transactions.begin[transaction])]
