@@ -5,7 +5,8 @@ Theory
 Every value is written once, so a read names the write that it saw (wr). In which order a key's values were
 written nobody sees; it must be inferred. Let W have written what R read of a key, and let W2 have written that
 key too. If W is before W2, then so are their values, and R is before W2 (rw): R did not see W2's. If W2 is before R,
-then W2 is before W (ww): had it come in between, R would have seen it. "Before" is any way through the graph:
+then W2 is before W (ww): had it come in between, R would have seen it. If R, that missed W2, and W2 write the same key,
+whichever, then R's value was first (ww): else there is a G-single. "Before" is any way through the graph:
 what was read, the order of each process, real time, and what was inferred already; so this is done again until
 nothing new comes of it. A key held nothing before its first write: whoever read nothing is before all its writers.
 
@@ -35,7 +36,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from checkers.elle._graph import KINDS, NONE, RW, WW
+from checkers.elle._graph import KINDS, NONE, RW
 
 NEVER = np.int32(2**31 - 1)
 NO_SUM = -(1 << 62)
@@ -215,11 +216,15 @@ class Writers(NamedTuple):
     first: NDArray[np.int64]
     transaction: NDArray[np.int32]
     position: NDArray[np.int32]
+    begin: NDArray[np.int64]
+    """Transaction t writes keys[begin[t]:begin[t + 1]], in order."""
+    keys: NDArray[np.int64]
 
 
 class Premises(NamedTuple):
     """What was read by whom: one row for each read that inference starts from."""
 
+    micro: NDArray[np.int64]
     key: NDArray[np.int64]
     reader: NDArray[np.int32]
     writer: NDArray[np.int32]
@@ -233,14 +238,31 @@ class Inferred(NamedTuple):
     target: NDArray[np.int32]
     edge: NDArray[np.int8]
     read: NDArray[np.int64]
+    """Its micro-operation."""
+
+
+@njit(cache=True, nogil=True)
+def _share_key(writers: Writers, one: int, other: int) -> bool:
+    """Whether two transactions write the same key."""
+    i, j = writers.begin[one], writers.begin[other]
+    while i < writers.begin[one + 1] and j < writers.begin[other + 1]:
+        if writers.keys[i] == writers.keys[j]:
+            return True
+        if writers.keys[i] < writers.keys[j]:
+            i += 1
+        else:
+            j += 1
+    return False
 
 
 @njit(cache=True, nogil=True)
 def overwriters(
     reads: Premises, writers: Writers, chains: Chains, lonely: NDArray[np.bool_], block: int,
-    clock: NDArray[np.int32], sums: NDArray[np.int64], premise: int, inferred: Inferred, used: int,
+    clock: NDArray[np.int32], sums: NDArray[np.int64], kind: int, premise: int, inferred: Inferred, used: int,
 ) -> int:  # fmt: skip
     """If the writer of what was read is before another writer, so is the reader. Returns how many edges are used.
+
+    `kind`: RW; or WW, of readers that write something that the other writes as well.
 
     `clock`: of `clocks_after`. `sums`: of its rows, as the last round left them (NO_SUM: it did not); where they are
     the same still, nothing has changed. What the reader is before already is not said again.
@@ -270,9 +292,12 @@ def overwriters(
             known = clock[reader, chain - block] <= writers.position[at]
             if known or other == reader or not lonely[other] or used == len(inferred.source):
                 continue
+            if kind != RW and not _share_key(writers, reader, other):
+                continue
             inferred.source[used], inferred.target[used] = reader, other
-            inferred.edge[used] = RW + KINDS * (premise if writer >= 0 else NONE)
-            inferred.read[used] = i
+            certain = writer < 0 and kind == RW
+            inferred.edge[used] = kind + KINDS * (NONE if certain else premise)
+            inferred.read[used] = reads.micro[i]
             used += 1
     if used < len(inferred.source):
         sums[:] = now
@@ -284,7 +309,7 @@ def overwriters(
 @njit(cache=True, nogil=True)
 def overwritten(
     reads: Premises, writers: Writers, chains: Chains, lonely: NDArray[np.bool_], block: int,
-    clock: NDArray[np.int32], sums: NDArray[np.int64], premise: int, inferred: Inferred, used: int,
+    clock: NDArray[np.int32], sums: NDArray[np.int64], kind: int, premise: int, inferred: Inferred, used: int,
 ) -> int:  # fmt: skip
     """If another writer is before the reader, it is before the writer of what was read. Returns how many edges are
     used.
@@ -315,8 +340,8 @@ def overwritten(
             if known or other == writer or not lonely[other] or used == len(inferred.source):
                 continue
             inferred.source[used], inferred.target[used] = other, writer
-            inferred.edge[used] = WW + KINDS * premise
-            inferred.read[used] = i
+            inferred.edge[used] = kind + KINDS * premise
+            inferred.read[used] = reads.micro[i]
             used += 1
     if used < len(inferred.source):
         sums[:] = now

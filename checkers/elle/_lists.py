@@ -16,7 +16,8 @@ unknown and was never read is left out: it may not have happened, and if so, not
 
 Edges: ww from each element's transaction to the next one's; wr from the last element's to the reader; rw from
 the reader to the transaction of the first element that it lacks. From the last element of a key all of its tail
-is ww, and to readers of the whole list all of its tail is rw.
+is ww, and to readers of the whole list all of its tail is rw. (Of two in a tail, who missed anything of the other's
+comes first: else there is a G-single. What follows from that has a premise.)
 
 The graph is acyclic and nothing else is found iff the transactions are serializable (with the process or the
 real-time edges: in an order that agrees with these): put them in any order that the graph allows; each read then
@@ -376,24 +377,22 @@ def edges(
         if hubs[k] < 0:
             for j in range(low, high):
                 if tails[j] != t:
-                    source[used], target[used] = t, tails[j]
-                    edge[used] = RW + KINDS * _premise(lists, tails[j])
+                    source[used], target[used], edge[used] = t, tails[j], RW
                     used += 1
             continue
         mine = np.searchsorted(tails[low:high], t)
-        count = high - low
-        among = mine < count and tails[low + mine] == t
-        if not among:
-            source[used], target[used], edge[used] = t, hubs[k], RW + KINDS * READ_COMMITTED
-            used += 1
-            continue
-        if mine + 1 < count:
-            source[used], target[used], edge[used] = t, hubs[k] + mine + 1, RW + KINDS * READ_COMMITTED
-            used += 1
-        if mine > 0:
-            source[used], target[used] = t, hubs[k] + count + mine - 1
-            edge[used] = RW + KINDS * READ_COMMITTED
-            used += 1
+        among = low + mine < high and tails[low + mine] == t
+        for how in (RW, WW + KINDS * CONSISTENT_VIEW):
+            if how != RW and not among:
+                break  # of two that append, who missed the other is first
+            after = mine + 1 if among else 0
+            if low + after < high:
+                source[used], target[used], edge[used] = t, hubs[k] + after, how
+                used += 1
+            if among and mine > 0:
+                source[used], target[used], edge[used] = t, hubs[k] + (high - low) + mine - 1, how
+                used += 1
+    used = _first_updates(lists, orders, tails, source, target, edge, used, len(did))
     return used, nodes
 
 
@@ -404,8 +403,43 @@ TAIL_MAX = 4
 @njit(cache=True, nogil=True)
 def room(lists: Lists) -> int:
     """How many edges there may be at most: an append makes two, and four more if it has hubs; a read makes one, and
-    one to each of a short tail."""
-    return (2 + TAIL_MAX) * len(lists.key)
+    up to two to each of a short tail."""
+    return (2 + 2 * TAIL_MAX) * len(lists.key)
+
+
+@njit(cache=True, nogil=True)
+def _first_updates(
+    lists: Lists,
+    orders: Orders,
+    tails: NDArray[np.int32],
+    source: NDArray[np.int32],
+    target: NDArray[np.int32],
+    edge: NDArray[np.int8],
+    used: int,
+    transactions: int,
+) -> int:
+    """Who missed another's append and is in some tail together with it comes first there: else there is a G-single."""
+    in_tail = np.zeros(transactions, np.bool_)
+    in_tail[tails] = True
+    for e in range(used):
+        one, other = source[e], target[e]
+        if edge[e] != RW or other >= transactions or not in_tail[one] or not in_tail[other]:
+            continue
+        if _share_tail(lists, orders, one, other):
+            source[used], target[used], edge[used] = one, other, WW + KINDS * CONSISTENT_VIEW
+            used += 1
+    return used
+
+
+@njit(cache=True, nogil=True)
+def _share_tail(lists: Lists, orders: Orders, one: int, other: int) -> bool:
+    for i in range(lists.begin[one], lists.begin[one + 1]):
+        if lists.reads[i] or orders.position[i] >= 0:
+            continue
+        for j in range(lists.begin[other], lists.begin[other + 1]):
+            if lists.key[i] == lists.key[j] and not lists.reads[j] and orders.position[j] < 0:
+                return True
+    return False
 
 
 @njit(cache=True, nogil=True)

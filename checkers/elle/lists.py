@@ -126,15 +126,21 @@ class ListReasons:
         position = self.history.orders.position
         for micro in self._micro(b, reads=False):
             for before in self._micro(a, reads=False):
-                if self._key(before) != self._key(micro) or position[before] < 0:
+                if self._key(before) != self._key(micro):
                     continue
                 key, value, earlier = self._key(micro), self._value(micro), self._value(before)
-                if position[micro] > position[before]:
+                if position[micro] > position[before] >= 0:
                     return Reason(f"{other} appended {value} to {key} after {one}'s {earlier}", key, earlier, value)
-                if position[micro] < 0:
+                if position[micro] < 0 <= position[before]:
                     why = (
                         f"{other} appended {value} to {key}, and the longest list that anybody read there has {one}'s "
                         f"{earlier}, not {value}"
+                    )
+                    return Reason(why, key, earlier, value)
+                if position[micro] < 0:
+                    why = (
+                        f"{one} missed what {other} appended, and both appended to {key} ({earlier} and {value}), so "
+                        f"{earlier} came first"
                     )
                     return Reason(why, key, earlier, value)
         raise AssertionError("a ww edge follows from two appends")

@@ -7,13 +7,13 @@ first); this decides what is inferred from what.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from checkers.elle import _findings, _graph, _index, _inference, _registers, cycles
-from checkers.elle._graph import CONSISTENT_VIEW, LINK, RW, SERIALIZABLE
+from checkers.elle._graph import CONSISTENT_VIEW, LINK, RW, SERIALIZABLE, WW
 from checkers.elle.cycles import Step
 from checkers.elle.graph import KIND_NAMES, Graph, with_order
 from checkers.elle.lists import appended_twice
@@ -124,21 +124,15 @@ class Inference:
     """What follows at one level."""
 
     def __init__(self, history: RwRegister, level: int, work_max: int) -> None:
-        transactions, registers = history.transactions, history.registers
         self.history = history
         self.level = level
-        self.graph = with_order(history.known, level, transactions, history.happened)
+        self.graph = with_order(history.known, level, history.transactions, history.happened)
         self.rounds: list[Round] = []
         self.finished = True
         """Whether everything was inferred that can be."""
         self._work = work_max
         self._cyclic = False
-        writes = history.saw[history.reads]
-        self._reads = _inference.Premises(
-            key=transactions.key[history.reads],
-            reader=registers.of[history.reads],
-            writer=np.where(writes >= 0, registers.of[writes], -1).astype(np.int32),
-        )
+        self._reads = _premises(history, history.reads)
         self._chains = _chains(history, level, self.graph)
         self._writers = _writers(history, self._chains)
 
@@ -149,14 +143,14 @@ class Inference:
         """
         every = np.ones(_graph.KINDS * (SERIALIZABLE + 1), np.bool_)
         if premise == SERIALIZABLE:
-            self._repeat(premise, every, (_OVERWRITERS, _OVERWRITTEN), while_acyclic)
+            self._repeat(premise, every, (("overwriters", RW), ("overwritten", WW)), while_acyclic)
             return
         plain = every & (np.arange(len(every)) % _graph.KINDS != RW)
         # Once before as well: what is on a cycle then is left alone, but not what makes it one.
         sums: _Sums = {}
-        self._round(premise, plain, (_OVERWRITERS,), sums)
-        self._repeat(premise, plain, (_OVERWRITTEN,), while_acyclic)
-        self._round(premise, plain, (_OVERWRITERS,), sums)
+        self._round(premise, plain, (("overwriters", RW),), sums)
+        self._repeat(premise, plain, (("overwriters", WW), ("overwritten", WW)), while_acyclic)
+        self._round(premise, plain, (("overwriters", RW),), sums)
 
     def _repeat(
         self, premise: int, allowed: NDArray[np.bool_], rules: tuple[_Rule, ...], while_acyclic: bool
@@ -189,13 +183,17 @@ class Inference:
         width = min(_inference.CLOCK, -(-chains.count // 8) * 8)
         clock = np.empty((graph.nodes, width), np.int32)
         for block in range(0, chains.count, _inference.CLOCK):
-            for clocks, rule in rules:
-                getattr(_inference, clocks)(walk, chains, block, clock)
+            for rule, kind in rules:
+                if rule == "overwriters":
+                    _inference.clocks_after(walk, chains, block, clock)
+                else:
+                    _inference.clocks_before(walk, chains, block, clock)
                 known = sums.get((rule, block))
                 if known is None:
                     known = np.full(graph.nodes, _inference.NO_SUM, np.int64)
-                used = getattr(_inference, rule)(
-                    self._reads, self._writers, chains, lonely, block, clock, known, premise, inferred, used
+                infer = _inference.overwriters if rule == "overwriters" else _inference.overwritten
+                used = infer(
+                    self._reads, self._writers, chains, lonely, block, clock, known, kind, premise, inferred, used
                 )
                 if chains.count <= SUMS_MAX:
                     sums[rule, block] = known
@@ -204,16 +202,24 @@ class Inference:
         added = Graph(
             graph.transactions, graph.nodes, inferred.source[:used], inferred.target[:used], inferred.edge[:used]
         )
-        self.rounds.append(Round(len(graph.edge), self.history.reads[inferred.read[:used]], allowed))
+        self.rounds.append(Round(len(graph.edge), inferred.read[:used].copy(), allowed))
         self.graph = graph.with_edges(added)
         return True
 
 
-_Rule = tuple[str, str]
 _Sums = dict[tuple[str, int], NDArray[np.int64]]
-_OVERWRITERS: _Rule = ("clocks_after", "overwriters")
-_OVERWRITTEN: _Rule = ("clocks_before", "overwritten")
-"""The kernels of a rule: the clocks that it needs, and the rule itself."""
+_Rule = tuple[Literal["overwriters", "overwritten"], int]
+"""One of the rules in `checkers.elle._inference`, and the kind of edge that it makes here."""
+
+
+def _premises(history: RwRegister, reads: NDArray[np.int64]) -> _inference.Premises:
+    registers, writes = history.registers, history.saw[reads]
+    return _inference.Premises(
+        micro=reads,
+        key=registers.key[reads],
+        reader=registers.of[reads],
+        writer=np.where(writes >= 0, registers.of[writes], -1).astype(np.int32),
+    )
 
 
 def _chains(history: RwRegister, level: int, graph: Graph) -> _inference.Chains:
@@ -249,12 +255,16 @@ def _writers(history: RwRegister, chains: _inference.Chains) -> _inference.Write
     row = row[order]
     starts = np.flatnonzero(np.diff(row, prepend=-1))
     keys = row[starts] // max(chains.count, 1)
+    begin = np.searchsorted(of, np.arange(len(transactions) + 1))
+    by_transaction = np.lexsort((key, of))
     return _inference.Writers(
         segments=np.searchsorted(keys, np.arange(len(transactions.keys) + 1)),
         chain=(row[starts] % max(chains.count, 1)).astype(np.int32),
         first=np.append(starts, len(row)).astype(np.int64),
         transaction=of[order],
         position=chains.position[of[order]],
+        begin=begin.astype(np.int64),
+        keys=key[by_transaction],
     )
 
 
@@ -299,13 +309,14 @@ class RegisterReasons:
         registers = self.history.registers
         reader, write = int(registers.of[read]), int(self.history.saw[read])
         key, saw = self._key(read), self._value(read)
-        if step.kind == RW:
+        if reader == step.transaction:
             value = self._written(to, int(registers.key[read]))
+            both = f" (and both write the same key, so {names[reader]} was first there)" if step.kind == WW else ""
             if write < 0:
-                why = f"{names[reader]} read {key} = nothing, so before {names[to]} wrote {key} = {value}"
+                why = f"{names[reader]} read {key} = nothing, so before {names[to]} wrote {key} = {value}{both}"
                 return Reason(why, key, None, value)
             writer = int(registers.of[write])
-            why = f"{names[reader]} read {key} = {saw} of {names[writer]}, not {names[to]}'s {value}, which is later: "
+            why = f"{names[reader]} read {key} = {saw} of {names[writer]}, not {names[to]}'s {value}, which is later{both}: "
             return Reason(why + self._way(names, level, number, writer, to, depth), key, saw, value)
         value = self._written(step.transaction, int(registers.key[read]))
         why = (
