@@ -2,29 +2,23 @@
 
     python -m benchmarks.elle [--transactions 10000,100000] [--seed 7] [--jar ELLE-CLI.jar]
 
-Prints a table, one row a history: workload, crash rate, whether one read is stale; seconds to read the file, to
-analyse it (the best of three), the peak of memory of a fresh process that does both once, and the verdict with
-the anomalies. With an elle-cli jar (and Java 21) the same files go through it, whole process, as EDN; without it
-that column says so. Loading the kernels is timed apart: from the cache on disk, or by compiling them if it is
-empty (`NUMBA_CACHE_DIR=$(mktemp -d)` makes it so).
+Prints a table, one row a history: workload, crash rate, whether one read is stale; seconds to read the file,
+to analyse it (the best of three), the peak of memory of a fresh process that does both once, and the verdict
+with the anomalies. With an elle-cli jar (and Java 21) the same files go through it, whole process, as EDN;
+without it that column says so. Loading the kernels is timed apart: from the cache on disk, or by compiling
+them if it is empty (`NUMBA_CACHE_DIR=$(mktemp -d)` makes it so).
 
-The histories are strict serializable by construction: 20 clients, think time and latency both exponential with
-a mean of 1 ms, all of a transaction at one moment uniform in its interval. 10 keys are in use at a time, chosen
-with weights that double from one to the next; each is given up after 32 writes. A transaction has 1 to 4
-micro-operations, half of them reads. With crash rate p a transaction crashes: its client waits 5 ms and goes on
-as a new process; half of the crashed ones are never applied, 40 % in time, 10 % late. In a bad history one read,
-halfway, misses the newest write that was certainly over before its transaction began.
+The histories are strict serializable by construction: 20 clients, think time and latency both exponential
+with a mean of 1 ms, all of a transaction at one moment uniform in its interval. 10 keys are in use at a time,
+chosen with weights that double from one to the next; each is given up after 32 writes. A transaction has 1 to
+4 micro-operations, half of them reads. With crash rate p a transaction crashes: its client waits 5 ms and
+goes on as a new process; half of the crashed ones are never applied, 40 % in time, 10 % late. In a bad
+history one read, halfway, misses the newest write that was certainly over before its transaction began.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path

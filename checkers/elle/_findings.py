@@ -37,11 +37,11 @@ NAMES = (
 
 
 class Findings(NamedTuple):
-    count: NDArray[np.int64]
+    counts: NDArray[np.int64]
     """Per kind."""
     shown: NDArray[np.int64]
-    """Per kind, the first KEPT: a micro-operation, and what the kind needs besides: another one, or a place in
-    the list that was read."""
+    """Per kind, the first KEPT: a micro-operation, and what the kind needs besides: another one, or a place
+    in the list that was read."""
 
 
 def nothing_found() -> Findings:
@@ -50,7 +50,7 @@ def nothing_found() -> Findings:
 
 @njit(cache=True, nogil=True)
 def note(findings: Findings, kind: int, micro: int, other: int) -> None:
-    if findings.count[kind] < KEPT:
-        findings.shown[kind, findings.count[kind], 0] = micro
-        findings.shown[kind, findings.count[kind], 1] = other
-    findings.count[kind] += 1
+    if findings.counts[kind] < KEPT:
+        findings.shown[kind, findings.counts[kind], 0] = micro
+        findings.shown[kind, findings.counts[kind], 1] = other
+    findings.counts[kind] += 1

@@ -1,14 +1,14 @@
 """The dependency graph: edges between transactions, its strongly connected parts, its shortest cycles.
 
 Representation
---------------
-Nodes 0 to n - 1 are transactions. More nodes may follow, which are none: they stand for "from here on" and keep
-the number of edges linear where many must come before many (`order_edges`, and the tails of lists). An edge is
-one byte: its kind in the low three bits, and above them what its inference takes for granted. An edge out of
-such a node is a LINK: it continues the kind of the edge that led there.
+-------------- Nodes 0 to n - 1 are transactions. More nodes may follow, which are none: they stand for "from
+here on" and keep the number of edges linear where many must come before many (`order_edges`, and the tails of
+lists). An edge is one byte: its kind in the low three bits, and above them what its inference takes for
+granted. An edge out of such a node is a LINK: it continues the kind of the edge that led there.
 
-Algorithms: Tarjan (1972) without recursion; breadth-first search with links free of charge (0-1 BFS). Real-time
-order: the transitive reduction of an interval order, one node per run of completions. All linear in the edges.
+Algorithms: Tarjan (1972) without recursion; breadth-first search with links free of charge (0-1 BFS).
+Real-time order: the transitive reduction of an interval order, one node per run of completions. All linear in
+the edges.
 """
 
 from __future__ import annotations
@@ -213,9 +213,7 @@ class Rows(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def searchable(
-    first: NDArray[np.int64], to: NDArray[np.int32], how: NDArray[np.int8]
-) -> Rows:
+def searchable(first: NDArray[np.int64], to: NDArray[np.int32], how: NDArray[np.int8]) -> Rows:
     nodes = len(first) - 1
     origin = np.empty(len(to), np.int32)
     for v in range(nodes):
@@ -242,8 +240,9 @@ def route(
     allowed: NDArray[np.bool_],
     limit: int,
 ) -> tuple[int, int]:
-    """The length, links not counted, of a shortest way from start to goal over edges that are allowed[how] inside
-    the goal's component, or -1 if there is none shorter than `limit`; and how many edges were looked at.
+    """The length, links not counted, of a shortest way from start to goal over edges that are allowed[how]
+    inside the goal's component, or -1 if there is none shorter than `limit`; and how many edges were looked
+    at.
 
     `rows.by` then leads back along it.
     """
@@ -311,11 +310,11 @@ def shortest_cycle(
     enough: int,
     steps: int,
 ) -> tuple[NDArray[np.int64], int]:
-    """The edges of a shortest cycle that takes one of the candidate edges, from that one on, and else edges that
-    are allowed[how]; and how many steps are left.
+    """The edges of a shortest cycle that takes one of the candidate edges, from that one on, and else edges
+    that are allowed[how]; and how many steps are left.
 
-    No edges: there is no such cycle; or, if no steps are left either, nobody knows. It is content with a cycle of
-    `enough` transactions.
+    No edges: there is no such cycle; or, if no steps are left either, nobody knows. It is content with a
+    cycle of `enough` transactions.
     """
     best = len(rows.first) + 1
     found = np.empty(0, np.int64)

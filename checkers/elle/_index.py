@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 def _slot(key: int, value: int, mask: int) -> int:
     mixed = np.uint64(value) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
     mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    return np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(mask))
+    return int(np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(mask)))
 
 
 @njit(cache=True, nogil=True)
 def writes(
     key: NDArray[np.int64], value: NDArray[np.int64], happened: NDArray[np.int64], failed: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], int, int]:
-    """The table, and the first two micro-operations that write the same and may both have happened (-1: there are
-    none). What failed may have been tried again: it counts where nobody else wrote the same."""
+    """The table, and the first two micro-operations that write the same and may both have happened (-1: there
+    are none). What failed may have been tried again: it counts where nobody else wrote the same."""
     capacity = 16
     while capacity < 2 * (len(happened) + len(failed)):
         capacity *= 2
@@ -50,7 +50,7 @@ def writer(
     while slots[slot] >= 0:
         other = slots[slot]
         if value[other] == of_value and key[other] == of_key:
-            return other
+            return int(other)
         slot = (slot + 1) & (len(slots) - 1)
     return -1
 
@@ -59,8 +59,8 @@ def writer(
 def neighbours(
     begin: NDArray[np.int64], key: NDArray[np.int64], writes: NDArray[np.bool_], keys: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """For each micro-operation the one before it on the same key in the same transaction, and the next one that
-    writes that key; or -1."""
+    """For each micro-operation the one before it on the same key in the same transaction, and the next one
+    that writes that key; or -1."""
     count = len(key)
     previous = np.full(count, -1, np.int32)
     overwritten = np.full(count, -1, np.int32)

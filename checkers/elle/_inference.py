@@ -1,29 +1,29 @@
 """Which value of a register came first: inferred from what else must come before what.
 
 Theory
-------
-Every value is written once, so a read names the write that it saw (wr). In which order a key's values were
-written nobody sees; it must be inferred. Let W have written what R read of a key, and let W2 have written that
-key too. If W is before W2, then so are their values, and R is before W2 (rw): R did not see W2's. If W2 is before R,
-then W2 is before W (ww): had it come in between, R would have seen it. If R, that missed W2, and W2 write the same key,
-whichever, then R's value was first (ww): else there is a G-single. "Before" is any way through the graph:
-what was read, the order of each process, real time, and what was inferred already; so this is done again until
-nothing new comes of it. A key held nothing before its first write: whoever read nothing is before all its writers.
+------ Every value is written once, so a read names the write that it saw (wr). In which order a key's values
+were written nobody sees; it must be inferred. Let W have written what R read of a key, and let W2 have
+written that key too. If W is before W2, then so are their values, and R is before W2 (rw): R did not see
+W2's. If W2 is before R, then W2 is before W (ww): had it come in between, R would have seen it. If R, that
+missed W2, and W2 write the same key, whichever, then R's value was first (ww): else there is a G-single.
+"Before" is any way through the graph: what was read, the order of each process, real time, and what was
+inferred already; so this is done again until nothing new comes of it. A key held nothing before its first
+write: whoever read nothing is before all its writers.
 
-*Chains.* To ask whether W is before W2 for all pairs would be quadratic. But transactions are few chains, in each
-of which every one is before the next: a client's, or in real time as many as were open at once. Of each node one
-needs to know, per chain, the first transaction that it is before (and likewise the last one before it): a vector
-clock. Per read and chain there is then at most one edge of each kind to add: the others follow along the chain.
-Clocks are computed for CLOCK chains at a time.
+*Chains.* To ask whether W is before W2 for all pairs would be quadratic. But transactions are few chains, in
+each of which every one is before the next: a client's, or in real time as many as were open at once. Of each
+node one needs to know, per chain, the first transaction that it is before (and likewise the last one before
+it): a vector clock. Per read and chain there is then at most one edge of each kind to add: the others follow
+along the chain. Clocks are computed for CLOCK chains at a time.
 
-*Premises.* A rule is sound if otherwise there would be a cycle: the way from W to W2 with the opposite order of the
-values. A way without any rw makes that G1c or G-single; any way, G2. So what is inferred over ways without rw
-holds under every model that forbids G-single, snapshot isolation among them; what is inferred over any way, only
-if the transactions are serializable. Edges say so (`_graph.CONSISTENT_VIEW`, `SERIALIZABLE`), and a cycle through
-them is no worse than that.
+*Premises.* A rule is sound if otherwise there would be a cycle: the way from W to W2 with the opposite order
+of the values. A way without any rw makes that G1c or G-single; any way, G2. So what is inferred over ways
+without rw holds under every model that forbids G-single, snapshot isolation among them; what is inferred over
+any way, only if the transactions are serializable. Edges say so (`_graph.CONSISTENT_VIEW`, `SERIALIZABLE`),
+and a cycle through them is no worse than that.
 
-What this misses: orders that follow only from trying both (the question is NP-complete: Papadimitriou 1979). It
-never accuses a history that has an explanation.
+What this misses: orders that follow only from trying both (the question is NP-complete: Papadimitriou 1979).
+It never accuses a history that has an explanation.
 
 Complexity: edges times chains per round; a handful of rounds.
 """
@@ -49,12 +49,13 @@ class Chains(NamedTuple):
     chain: NDArray[np.int32]
     """-1: in none."""
     position: NDArray[np.int32]
-    count: int
+    number: int
 
 
 @njit(cache=True, nogil=True)
 def by_time(events: int, invoke: NDArray[np.int64], over: NDArray[np.int64]) -> Chains:
-    """As few rows as real time allows. `over`: the event after which a transaction is before all that begin, or -1."""
+    """As few rows as real time allows. `over`: the event after which a transaction is before all that begin,
+    or -1."""
     begins = np.full(events, -1, np.int32)
     following = np.full(len(invoke), -1, np.int32)  # others that are over at the same event
     ends = np.full(events, -1, np.int32)
@@ -208,8 +209,8 @@ def clocks_before(walk: Walk, chains: Chains, block: int, clock: NDArray[np.int3
 
 
 class Writers(NamedTuple):
-    """Who wrote each key, by chain: key k's rows are segments[k]:segments[k + 1]; row s is of chain[s], and has
-    the transactions first[s]:first[s + 1], in order."""
+    """Who wrote each key, by chain: key k's rows are segments[k]:segments[k + 1]; row s is of chain[s], and
+    has the transactions first[s]:first[s + 1], in order."""
 
     segments: NDArray[np.int64]
     chain: NDArray[np.int32]
@@ -260,12 +261,13 @@ def overwriters(
     reads: Premises, writers: Writers, chains: Chains, lonely: NDArray[np.bool_], block: int,
     clock: NDArray[np.int32], sums: NDArray[np.int64], kind: int, premise: int, inferred: Inferred, used: int,
 ) -> int:  # fmt: skip
-    """If the writer of what was read is before another writer, so is the reader. Returns how many edges are used.
+    """If the writer of what was read is before another writer, so is the reader. Returns how many edges are
+    used.
 
     `kind`: RW; or WW, of readers that write something that the other writes as well.
 
-    `clock`: of `clocks_after`. `sums`: of its rows, as the last round left them (NO_SUM: it did not); where they are
-    the same still, nothing has changed. What the reader is before already is not said again.
+    `clock`: of `clocks_after`. `sums`: of its rows, as the last round left them (NO_SUM: it did not); where
+    they are the same still, nothing has changed. What the reader is before already is not said again.
     """
     now = sums_of(clock)
     for i in range(len(reads.key)):
@@ -311,8 +313,8 @@ def overwritten(
     reads: Premises, writers: Writers, chains: Chains, lonely: NDArray[np.bool_], block: int,
     clock: NDArray[np.int32], sums: NDArray[np.int64], kind: int, premise: int, inferred: Inferred, used: int,
 ) -> int:  # fmt: skip
-    """If another writer is before the reader, it is before the writer of what was read. Returns how many edges are
-    used.
+    """If another writer is before the reader, it is before the writer of what was read. Returns how many
+    edges are used.
 
     `clock`: of `clocks_before`; `sums` as above. What is before that writer already is not said again.
     """

@@ -1,27 +1,28 @@
 """Lists that transactions append to: what each read proves, and the dependencies that follow.
 
 Theory
-------
-Every element is appended once, so a list that was read names the transactions that made it, in order. Lists only
-grow: of one key, every read is a prefix of the longest, or something is broken ("incompatible-order"). The
-longest read is the key's version order. An append that it lacks, of a transaction that happened, is part of the
-*tail*: it comes after all that it has; in which order among themselves nobody saw.
+------ Every element is appended once, so a list that was read names the transactions that made it, in order.
+Lists only grow: of one key, every read is a prefix of the longest, or something is broken
+("incompatible-order"). The longest read is the key's version order. An append that it lacks, of a transaction
+that happened, is part of the *tail*: it comes after all that it has; in which order among themselves nobody
+saw.
 
-What a transaction reads after an append of its own is what it found there, its view, and its own elements. The view
-is a read as any other. That its own elements come next, before all that it did not see, holds unless there is a
-G-single: what follows from that alone says so (`_graph.CONSISTENT_VIEW`).
+What a transaction reads after an append of its own is what it found there, its view, and its own elements.
+The view is a read as any other. That its own elements come next, before all that it did not see, holds unless
+there is a G-single: what follows from that alone says so (`_graph.CONSISTENT_VIEW`).
 
 A transaction happened if it is `ok`, or if its outcome is unknown and somebody read what it appended. What is
 unknown and was never read is left out: it may not have happened, and if so, nothing is different for anybody.
 
 Edges: ww from each element's transaction to the next one's; wr from the last element's to the reader; rw from
-the reader to the transaction of the first element that it lacks. From the last element of a key all of its tail
-is ww, and to readers of the whole list all of its tail is rw. (Of two in a tail, who missed anything of the other's
-comes first: else there is a G-single. What follows from that has a premise.)
+the reader to the transaction of the first element that it lacks. From the last element of a key all of its
+tail is ww, and to readers of the whole list all of its tail is rw. (Of two in a tail, who missed anything of
+the other's comes first: else there is a G-single. What follows from that has a premise.)
 
 The graph is acyclic and nothing else is found iff the transactions are serializable (with the process or the
-real-time edges: in an order that agrees with these): put them in any order that the graph allows; each read then
-sees exactly the appends before it, and the tails' order, which nobody saw, is free. So nothing is missed.
+real-time edges: in an order that agrees with these): put them in any order that the graph allows; each read
+then sees exactly the appends before it, and the tails' order, which nobody saw, is free. So nothing is
+missed.
 
 Complexity: linear. Reads are compared with the longest one element by element; only that one is looked up.
 """
@@ -89,15 +90,17 @@ class Orders(NamedTuple):
     position: NDArray[np.int64]
     """Of each append in its key's order, or -1."""
     garbage: NDArray[np.int64]
-    """Per key the position of the first element that nobody appended, that failed, that was there before; or FAR."""
+    """Per key the position of the first element that nobody appended, that failed, that was there before; or
+    FAR."""
     failure: NDArray[np.int64]
     duplicate: NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
 def views(lists: Lists) -> NDArray[np.int64]:
-    """How many elements each read of an `ok` transaction found there: all but those at its end that the transaction
-    had appended itself. -1: it is none, or says no more than the transaction's last read of the key."""
+    """How many elements each read of an `ok` transaction found there: all but those at its end that the
+    transaction had appended itself. -1: it is none, or says no more than the transaction's last read of the
+    key."""
     view = np.full(len(lists.key), -1, np.int64)
     for i in range(len(lists.key)):
         if not lists.reads[i] or not lists.ok[lists.of[i]]:
@@ -118,7 +121,8 @@ def views(lists: Lists) -> NDArray[np.int64]:
 
 @njit(cache=True, nogil=True)
 def contradicts_itself(lists: Lists, i: int) -> bool:
-    """Whether a read does not end with what its transaction has appended since its last read, after what that saw."""
+    """Whether a read does not end with what its transaction has appended since its last read, after what that
+    saw."""
     appended = 0
     j = lists.previous[i]
     while j >= 0 and not lists.reads[j]:
@@ -152,9 +156,10 @@ def version_orders(lists: Lists, view: NDArray[np.int64], keys: int) -> Orders:
     known = longest.copy()
     for i in range(len(lists.key)):
         k = lists.key[i]
-        if view[i] >= 0 and lists.high[i] - lists.low[i] > length[k]:
-            if certain[k] == 0 or _common(lists, i, known[k], certain[k]) == certain[k]:
-                longest[k], length[k] = i, lists.high[i] - lists.low[i]
+        if view[i] < 0 or lists.high[i] - lists.low[i] <= length[k]:
+            continue
+        if certain[k] == 0 or _common(lists, i, known[k], certain[k]) == certain[k]:
+            longest[k], length[k] = i, lists.high[i] - lists.low[i]
     first = np.zeros(keys + 1, np.int64)
     first[1:] = np.cumsum(length)
     order = np.full(first[-1], NOWHERE, np.int64)
@@ -189,8 +194,8 @@ def _common(lists: Lists, one: int, other: int, most: int) -> int:
 
 @njit(cache=True, nogil=True)
 def read_prefixes(lists: Lists, orders: Orders, view: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of each view, how many elements it has if that is a prefix of its key's order; -1 of one that is not; -2 where
-    there is no view."""
+    """Of each view, how many elements it has if that is a prefix of its key's order; -1 of one that is not;
+    -2 where there is no view."""
     seen = np.full(len(lists.key), -2, np.int64)
     for i in range(len(lists.key)):
         if view[i] > 0:
@@ -264,9 +269,7 @@ def _check_future(lists: Lists, findings: Findings, i: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _check_elements(
-    lists: Lists, findings: Findings, i: int, last_seen_by: NDArray[np.int64]
-) -> None:
+def _check_elements(lists: Lists, findings: Findings, i: int, last_seen_by: NDArray[np.int64]) -> None:
     """The elements, one by one, of a read that is no prefix."""
     append = -1
     k = lists.key[i]
@@ -402,8 +405,8 @@ TAIL_MAX = 4
 
 @njit(cache=True, nogil=True)
 def room(lists: Lists) -> int:
-    """How many edges there may be at most: an append makes two, and four more if it has hubs; a read makes one, and
-    up to two to each of a short tail."""
+    """How many edges there may be at most: an append makes two, and four more if it has hubs; a read makes
+    one, and up to two to each of a short tail."""
     return (2 + 2 * TAIL_MAX) * len(lists.key)
 
 
@@ -418,7 +421,8 @@ def _first_updates(
     used: int,
     transactions: int,
 ) -> int:
-    """Who missed another's append and is in some tail together with it comes first there: else there is a G-single."""
+    """Who missed another's append and is in some tail together with it comes first there: else there is a
+    G-single."""
     in_tail = np.zeros(transactions, np.bool_)
     in_tail[tails] = True
     for e in range(used):
@@ -477,8 +481,9 @@ def _tails(
 
 @njit(cache=True, nogil=True)
 def _hubs(tail_first: NDArray[np.int64], nodes: int) -> tuple[NDArray[np.int64], int]:
-    """Per key with a long tail, of m transactions, the first of 2 m nodes: hub + i leads to tails i, i + 1, ...;
-    hub + m + i to tails i, i - 1, .... So a reader in the tail itself can lead to all of it but itself."""
+    """Per key with a long tail, of m transactions, the first of 2 m nodes: hub + i leads to tails i, i + 1,
+    ...; hub + m + i to tails i, i - 1, .... So a reader in the tail itself can lead to all of it but
+    itself."""
     hubs = np.full(len(tail_first) - 1, -1, np.int64)
     for k in range(len(hubs)):
         count = tail_first[k + 1] - tail_first[k]
@@ -527,5 +532,5 @@ def last_seen(
         else:
             append = writer(lists.slots, lists.key, lists.value, k, lists.elements[lists.low[i] + at])
         if append >= 0 and did[lists.of[append]]:
-            return append
+            return int(append)
     return -1

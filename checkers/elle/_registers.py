@@ -1,9 +1,9 @@
 """Registers that transactions read and write: what each read proves by itself.
 
-Every value is written once, so a read names the write that it saw: whoever wrote it is before the reader (wr). All
-else has to be inferred: `checkers.elle._inference`. A transaction happened if it is `ok`, or if its outcome is
-unknown and somebody read what it wrote; what is unknown and was never read is left out, since it may not have
-happened, and if so, nothing is different for anybody. Complexity: linear.
+Every value is written once, so a read names the write that it saw: whoever wrote it is before the reader
+(wr). All else has to be inferred: `checkers.elle._inference`. A transaction happened if it is `ok`, or if its
+outcome is unknown and somebody read what it wrote; what is unknown and was never read is left out, since it
+may not have happened, and if so, nothing is different for anybody. Complexity: linear.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _check_versions(older: NDArray[np.int64], findings: Findings) -> None:
 def _says_nothing(registers: Registers, i: int) -> bool:
     """Whether a read only finds what its transaction has written or read before."""
     before = registers.previous[i]
-    return before >= 0 and registers.value[before] == registers.value[i]
+    return bool(before >= 0 and registers.value[before] == registers.value[i])
 
 
 @njit(cache=True, nogil=True)
@@ -138,8 +138,8 @@ def known_edges(
     target: NDArray[np.int32],
     edge: NDArray[np.int8],
 ) -> tuple[int, NDArray[np.int64]]:
-    """What reads name, without any inference: the number of edges; and the reads that inference starts from, which
-    are of nothing, or of what another transaction wrote."""
+    """What reads name, without any inference: the number of edges; and the reads that inference starts from,
+    which are of nothing, or of what another transaction wrote."""
     used = 0
     external = np.empty(len(saw), np.int64)
     count = 0

@@ -1,9 +1,9 @@
 """Transactions out of the bytes of a history, JSON or EDN, at the speed of memory.
 
-One grammar covers both: a comma or a colon after a key is as good as a space, `"type"` and `:type` are the same
-name. What the scanner does not know well enough to be sure of (a float, an escape in a string, a tagged value,
-an order of fields that contradicts itself) it does not guess: it says STRANGE, and the file goes through the
-general reader, which is slow, and exact, and names the line.
+One grammar covers both: a comma or a colon after a key is as good as a space, `"type"` and `:type` are the
+same name. What the scanner does not know well enough to be sure of (a float, an escape in a string, a tagged
+value, an order of fields that contradicts itself) it does not guess: it says STRANGE, and the file goes
+through the general reader, which is slow, and exact, and names the line.
 
 The file comes in pieces: a form that is cut off by the end of a piece is MORE, and is scanned again with the
 next one. Arrays that are full are GROW; the caller makes them larger and goes on.
@@ -49,7 +49,7 @@ class Tape(NamedTuple):
     """-1: not told."""
     micro: NDArray[np.int64]
     """The event's first micro-operation."""
-    count: NDArray[np.int32]
+    counts: NDArray[np.int32]
     """How many it has, or NO_TRANSACTION."""
     offset: NDArray[np.int64]
     """Where it stands in the file."""
@@ -66,8 +66,8 @@ class Tape(NamedTuple):
     atom_slots: NDArray[np.int64]
     """A hash table of the atoms, always more than half empty."""
     used: NDArray[np.int64]
-    """How much of each is in use; which of them is full; the last index and time seen; whether the events stand
-    in one vector or array (0: no, 1: it is open, 2: it is closed)."""
+    """How much of each is in use; which of them is full; the last index and time seen; whether the events
+    stand in one vector or array (0: no, 1: it is open, 2: it is closed)."""
 
 
 @njit(cache=True, nogil=True)
@@ -111,9 +111,9 @@ def _event(
         return GROW, start
     type_ = -1
     process = -2  # not told yet
-    index = used[LAST_INDEX] + 1
-    time = np.int64(-1)
-    f = np.int64(-1)
+    index = int(used[LAST_INDEX]) + 1
+    time = -1
+    f = -1
     value_at = -1
     at = start + 1
     while True:
@@ -170,7 +170,7 @@ def _event(
     tape.time[event] = time
     tape.offset[event] = base + start
     tape.micro[event] = used[MICRO]
-    tape.count[event] = NO_TRANSACTION
+    tape.counts[event] = NO_TRANSACTION
     if process >= 0 and value_at >= 0:
         status = _transaction(tape, data, value_at, size)
         if status != DONE:
@@ -242,7 +242,7 @@ def _transaction(tape: Tape, data: NDArray[np.uint8], at: int, size: int) -> int
         micro += 1
         at = _space(data, at + 1, size)
     event = used[EVENTS]
-    tape.count[event] = micro - used[MICRO]
+    tape.counts[event] = micro - used[MICRO]
     used[MICRO], used[ELEMENTS] = micro, elements
     return DONE
 
@@ -352,7 +352,7 @@ def _integer(data: NDArray[np.uint8], at: int, size: int) -> tuple[bool, int, in
     begin = at
     number = 0
     while at < size and 48 <= data[at] <= 57:
-        number = number * 10 + (np.int64(data[at]) - 48)
+        number = number * 10 + int(np.int64(data[at])) - 48
         at += 1
     whole = begin < at <= begin + 18 and at < size and _ends_atom(data[at])
     return whole, -number if negative else number, at
@@ -427,7 +427,8 @@ def _atom(tape: Tape, data: NDArray[np.uint8], at: int, size: int) -> tuple[int,
 def pair(
     type_: NDArray[np.int8], process: NDArray[np.int64], f: NDArray[np.int64], processes: int
 ) -> tuple[int, NDArray[np.int64]]:
-    """The first event that breaks a rule of histories (-1: none does), and each invocation's completion, or -1.
+    """The first event that breaks a rule of histories (-1: none does), and each invocation's completion, or
+    -1.
 
     `process`: dense codes, -1 for what is not a client.
     """
@@ -460,11 +461,11 @@ def agree(
     """Whether each `ok` completion is the transaction that began, but for what it read."""
     for i in range(len(invoke)):
         began, ended = invoke[i], complete[i]
-        if outcome[i] != 1 or tape.count[began] == NO_TRANSACTION:
+        if outcome[i] != 1 or tape.counts[began] == NO_TRANSACTION:
             continue
-        if tape.count[began] != tape.count[ended]:
+        if tape.counts[began] != tape.counts[ended]:
             return False
-        for j in range(tape.count[began]):
+        for j in range(tape.counts[began]):
             a, b = tape.micro[began] + j, tape.micro[ended] + j
             if tape.kind[a] != tape.kind[b] or tape.key[a] != tape.key[b]:
                 return False

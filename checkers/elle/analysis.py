@@ -1,4 +1,5 @@
-"""The whole analysis of one history of transactions: what is wrong with it, and which promises that breaks."""
+"""The whole analysis of one history of transactions: what is wrong with it, and which promises that
+breaks."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from checkers.elle import consistency
 from checkers.elle.graph import LEVELS
 from checkers.elle.transactions import Transactions, Workload, of_workload
 from harness.history import OK
-from harness.verdict import Evidence, Validity, Verdict
+from harness.verdict import Validity, Verdict
 
 if TYPE_CHECKING:
     from checkers.elle import _findings, cases, graph
@@ -60,8 +61,7 @@ class Analysis:
     def verdict(self, checker: str = "transactions") -> Verdict:
         shown = [case for name in self.broken for case in self.cases[name]]
         shown.sort(key=lambda case: len(case.summary))  # the simplest first
-        types: set[str] = set()
-        one_of_each = [case for case in shown if not (case.type in types or types.add(case.type))]
+        one_of_each = list({case.type: case for case in reversed(shown)}.values())[::-1]
         rest = [case for case in shown if case not in one_of_each]
         ruled_out, also = consistency.boundary(self.cases)
         return Verdict(
@@ -93,9 +93,7 @@ class Analysis:
             return f"There is nothing to judge: {self.nothing}."
         if self.valid == "unknown":
             names = ", ".join(sorted(self.forbidden.intersection(self.unsure)))
-            return (
-                f"Not decided: the search for {names} was cut short; a longer --cycle-search-timeout decides it."
-            )
+            return f"Not decided: the search for {names} was cut short (--cycle-search-timeout)."
         beside = f" ({', '.join(self.cases)} found, which is allowed)" if self.cases else ""
         return f"No anomaly that {promised} forbids among {count} transactions{beside}."
 
@@ -103,7 +101,8 @@ class Analysis:
 class _History(Protocol):
     """`lists.ListAppend` or `registers.RwRegister`."""
 
-    findings: _findings.Findings
+    @property
+    def findings(self) -> _findings.Findings: ...
 
     @property
     def edges(self) -> int: ...
@@ -123,7 +122,7 @@ def analyse(transactions: Transactions, workload: Workload, options: Options | N
     of_workload(transactions, workload)
     history, explainer = _history(transactions, workload)
     found = cases.of_findings(transactions, history.findings)
-    counts = {name: int(count) for name, count in zip(NAMES, history.findings.count, strict=True) if count}
+    counts = {name: int(count) for name, count in zip(NAMES, history.findings.counts, strict=True) if count}
     if workload == "rw-register" and "garbage-read" not in options.anomalies:
         # What nobody wrote may have been there before the history began.
         forbidden.discard("garbage-read")
@@ -159,9 +158,7 @@ def analyse(transactions: Transactions, workload: Workload, options: Options | N
     )
 
 
-def _history(
-    transactions: Transactions, workload: Workload
-) -> tuple[_History, cases.Explainer]:
+def _history(transactions: Transactions, workload: Workload) -> tuple[_History, cases.Explainer]:
     if workload == "list-append":
         from checkers.elle.lists import ListAppend, ListReasons
 

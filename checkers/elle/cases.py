@@ -1,6 +1,7 @@
 """What is wrong, one case at a time, so that a person can check it by hand.
 
-A case names its transactions: T1, T2, ... in the order in which they began. Those of a cycle come with its steps.
+A case names its transactions: T1, T2, ... in the order in which they began. Those of a cycle come with its
+steps.
 """
 
 from __future__ import annotations
@@ -43,9 +44,7 @@ class Case:
                     "edge": edge,
                     "why": reason.why,
                 }
-                for transaction, edge, reason in zip(
-                    self.transactions, self.edges, self.reasons, strict=True
-                )
+                for transaction, edge, reason in zip(self.transactions, self.edges, self.reasons, strict=True)
             ]
         return Evidence(
             summary=f"{self.type}: {self.summary}", operations=sorted(events - {-1}), details=details
@@ -55,7 +54,8 @@ class Case:
 class Explainer(Protocol):
     """Why one transaction of a history comes before another."""
 
-    transactions: Transactions
+    @property
+    def transactions(self) -> Transactions: ...
 
     def reason(self, names: Names, level: int, step: Step, to: int) -> Reason: ...
 
@@ -66,7 +66,8 @@ def of_cycle(explainer: Explainer, cycle: Cycle) -> Case:
     following = [*around[1:], around[0]]
     names = Names(columns, sorted(set(around)))
     reasons = [
-        explainer.reason(names, cycle.level, step, to) for step, to in zip(cycle.steps, following, strict=True)
+        explainer.reason(names, cycle.level, step, to)
+        for step, to in zip(cycle.steps, following, strict=True)
     ]
     before = "; ".join(
         f"{names[one]} is before {names[other]}: {reason.why}"
@@ -86,8 +87,8 @@ def of_cycle(explainer: Explainer, cycle: Cycle) -> Case:
 def of_component(name: str, members: list[int]) -> Case:
     return Case(
         type=name,
-        summary=f"among {len(members)} transactions that all depend on each other there is such a cycle; the search "
-        f"for one to show was cut short (--cycle-search-timeout)",
+        summary=f"among {len(members)} transactions that all depend on each other there is such a cycle; the "
+        f"search for one to show was cut short (--cycle-search-timeout)",
         transactions=tuple(members[:20]),
     )
 
@@ -99,7 +100,7 @@ def of_findings(columns: Transactions, findings: _findings.Findings) -> dict[str
     """The first few of each kind that was found."""
     cases: dict[str, list[Case]] = {}
     for kind, name in enumerate(NAMES):
-        shown = findings.shown[kind, : min(int(findings.count[kind]), _findings.KEPT)].tolist()
+        shown = findings.shown[kind, : min(int(findings.counts[kind]), _findings.KEPT)].tolist()
         if shown:
             cases[name] = [_TELL[kind](_Found(columns, name, *pair)) for pair in shown]
     return cases
@@ -131,10 +132,13 @@ class _Found:
 
     @property
     def reader(self) -> str:
-        return (
-            f"process {self.columns.process[self.one]} (event {self.columns.event(self.one)}) read {self.key} = "
-            f"{self.value(self.micro)}"
-        )
+        return self.read(self.micro)
+
+    def read(self, micro: int) -> str:
+        """Who read what."""
+        columns, transaction = self.columns, self.columns.of_micro(micro)
+        who = f"process {columns.process[transaction]} (event {columns.event(transaction)})"
+        return f"{who} read {self.key} = {self.value(micro)}"
 
     def case(self, summary: str, *others: int) -> Case:
         chosen = sorted({self.one, *others})
@@ -145,8 +149,8 @@ def _internal(found: _Found) -> Case:
     columns = found.columns
     did = {0: "read", 1: "wrote", 2: "appended"}[int(columns.kind[found.other])]
     return found.case(
-        f"{found.reader}, although in the same transaction it had before that {did} {found.value(found.other)}: "
-        f"{transaction_text(columns, found.one)}"
+        f"{found.reader}, although in the same transaction it had before that {did} "
+        f"{found.value(found.other)}: {transaction_text(columns, found.one)}"
     )
 
 
@@ -185,19 +189,18 @@ def _duplicate(found: _Found) -> Case:
 
 
 def _incompatible(found: _Found) -> Case:
-    other = found.columns.of_micro(found.other)
     return found.case(
-        f"{found.reader}, and process {found.columns.process[other]} (event {found.columns.event(other)}) read "
-        f"{found.value(found.other)}: neither is the beginning of the other, so the list was not only appended to",
-        other,
+        f"{found.reader}, and {found.read(found.other)}: neither is the beginning of the other, so the list "
+        f"was not only appended to",
+        found.columns.of_micro(found.other),
     )
 
 
 def _dirty_update(found: _Found) -> Case:
     aborted = found.columns.of_micro(found.other)
     return found.case(
-        f"{found.key} has {found.value(found.micro)} after {found.value(found.other)}, which is of a transaction that "
-        f"failed: {transaction_text(found.columns, aborted)}",
+        f"{found.key} has {found.value(found.micro)} after {found.value(found.other)}, which is of a "
+        f"transaction that failed: {transaction_text(found.columns, aborted)}",
         aborted,
     )
 
@@ -205,8 +208,8 @@ def _dirty_update(found: _Found) -> Case:
 def _lost_update(found: _Found) -> Case:
     other = found.columns.of_micro(found.other)
     return found.case(
-        f"two transactions both read {found.key} = {found.value(found.micro)} and wrote {found.key} after that, so one "
-        f"did not see the other's update: {transaction_text(found.columns, other)}; "
+        f"two transactions both read {found.key} = {found.value(found.micro)} and wrote {found.key} after "
+        f"that, so one did not see the other's update: {transaction_text(found.columns, other)}; "
         f"{transaction_text(found.columns, found.one)}",
         other,
     )
@@ -214,8 +217,8 @@ def _lost_update(found: _Found) -> Case:
 
 def _cyclic_versions(found: _Found) -> Case:
     return found.case(
-        f"{found.key} went from {found.value(found.other)} to {found.value(found.micro)}, each written by a transaction "
-        f"that had read the one before, and so on back to {found.value(found.other)}",
+        f"{found.key} went from {found.value(found.other)} to {found.value(found.micro)}, each written by a "
+        f"transaction that had read the one before, and so on back to {found.value(found.other)}",
         found.columns.of_micro(found.other),
     )
 

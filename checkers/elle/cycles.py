@@ -1,20 +1,20 @@
 """Cycles of dependencies: which kinds there are, and the shortest to show.
 
 Kinds, the worst first, by how many anti-dependencies (rw) a cycle has: G0 none, and ww alone; G1c none;
-G-single one; G-nonadjacent several, but no two in a row; G2 others. With the edges of an order of transactions
-among the dependencies, a cycle that needs them has the order's suffix.
+G-single one; G-nonadjacent several, but no two in a row; G2 others. With the edges of an order of
+transactions among the dependencies, a cycle that needs them has the order's suffix.
 
 Rules
 -----
-1. Whether a kind exists is decided exactly, by strongly connected components: of the ww edges, of the ww and wr
-   edges, of the graph in which no walk takes two rw in a row, of the whole. (G-single alone needs a search.)
-   What is proven and cannot be shown in time is told as "...-cycle-exists".
+1. Whether a kind exists is decided exactly, by strongly connected components: of the ww edges, of the ww and
+   wr edges, of the graph in which no walk takes two rw in a row, of the whole. (G-single alone needs a
+   search.) What is proven and cannot be shown in time is told as "...-cycle-exists".
 2. Each component shows one cycle of each kind that is not implied by one that it has shown already, as Elle
    does: after a G1c no G1c-realtime. (But one that is hard to follow is followed by an easier one.)
 3. An edge whose inference took something for granted makes the cycle at most that bad: see `_graph.NONE` ff.
 
-Complexity: linear, but for the search of shortest cycles, which is breadth-first from each candidate edge inside
-its component, until `timeout_ms` worth of steps are done.
+Complexity: linear, but for the search of shortest cycles, which is breadth-first from each candidate edge
+inside its component, until `timeout_ms` worth of steps are done.
 """
 
 from __future__ import annotations
@@ -45,10 +45,12 @@ from checkers.elle.graph import LEVELS, Graph
 STEPS_PER_MS = 200_000
 """Edges that a search looks at in a millisecond, about."""
 COMPONENTS_MAX = 200
-"""So many are searched for cycles to show, the smallest first; of the others it is known what kinds they have."""
+"""So many are searched for cycles to show, the smallest first; of the others it is known what kinds they
+have."""
 
 EASY = 3
-"""A cycle that takes more effort to follow is not the last word: an easier one that needs more order is shown too."""
+"""A cycle that takes more effort to follow is not the last word: an easier one that needs more order is shown
+too."""
 
 Known = dict[int, dict[str, int]]
 """By transaction, the kinds of cycles that its component has shown, and what effort they took."""
@@ -68,7 +70,8 @@ _ALLOWED = {
 _MAKES = {
     "G0": _ALLOWED["G0"] & (_KIND == WW),
     "G1c": _ALLOWED["G1c"] & ((_KIND == WR) | (_PREMISE == READ_COMMITTED)),
-    "G-single": (_PREMISE <= CONSISTENT_VIEW) & ((_KIND == RW) | ((_KIND == WW) & (_PREMISE == CONSISTENT_VIEW))),
+    "G-single": (_PREMISE <= CONSISTENT_VIEW)
+    & ((_KIND == RW) | ((_KIND == WW) & (_PREMISE == CONSISTENT_VIEW))),
     "G-nonadjacent": (_PREMISE <= CONSISTENT_VIEW) & (_KIND == RW),
     "G2": (_KIND == RW) | (_PREMISE == SERIALIZABLE),
 }
@@ -104,8 +107,8 @@ class Cycles:
 
     cycles: list[Cycle] = field(default_factory=list)
     proven: dict[str, list[int]] = field(default_factory=dict)
-    """Kinds that exist and of which no cycle could be shown, as "...-cycle-exists", with the transactions of the
-    smallest component that has one."""
+    """Kinds that exist and of which no cycle could be shown, as "...-cycle-exists", with the transactions of
+    the smallest component that has one."""
     unsure: list[str] = field(default_factory=list)
     """Kinds of which the search, cut short, left open whether they exist."""
     components: int = 0
@@ -150,7 +153,9 @@ def find(graph: Graph, level: int, timeout_ms: int, known: Known) -> Cycles:
     for family, having in exists.items():
         # A worse kind is one of this kind as well, to those who ask whether there are any.
         worse = FAMILIES[: FAMILIES.index(family) + 1]
-        if having.any() and not seen.intersection(type_of(one, at) for one in worse for at in range(level + 1)):
+        if having.any() and not seen.intersection(
+            type_of(one, at) for one in worse for at in range(level + 1)
+        ):
             name = CYCLE_EXISTS[family, LEVELS[level]]
             found.proven[name] = parts.members(int(having.argmax()))
     return found
@@ -162,7 +167,8 @@ def _effort(steps: tuple[Step, ...]) -> int:
 
 
 class _Parts:
-    """The nontrivial components of a graph, the smallest first, each with consecutive numbers for its nodes."""
+    """The nontrivial components of a graph, the smallest first, each with consecutive numbers for its
+    nodes."""
 
     def __init__(self, graph: Graph) -> None:
         first, to, how = _graph.rows(graph.nodes, graph.source, graph.target, graph.edge)
@@ -189,7 +195,7 @@ class _Parts:
     def members(self, part: int) -> list[int]:
         """The transactions of a component."""
         nodes = self.nodes[self.bounds[part] : self.bounds[part + 1]]
-        return nodes[nodes < self.graph.transactions].tolist()
+        return [int(node) for node in nodes if node < self.graph.transactions]
 
     def existing(self, family: str) -> NDArray[np.bool_]:
         """Per component, whether it has cycles of the family or of a worse one."""
@@ -213,7 +219,7 @@ class _Parts:
         edges = np.empty(0, np.int64)
         # What takes the least for granted is the easiest to understand.
         for premise in range(READ_COMMITTED, SERIALIZABLE + 1):
-            allowed = _ALLOWED[family] & (_PREMISE <= premise)
+            allowed = _ALLOWED[family] & (premise >= _PREMISE)
             edges, steps = _graph.shortest_cycle(rows, component, candidates, allowed, 2, steps)
             if len(edges) or not steps or (allowed == _ALLOWED[family]).all():
                 break

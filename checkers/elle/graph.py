@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.elle.transactions import Transactions
+from harness.history import OK
 
 LEVELS = ("", "-process", "-realtime")
 """The suffix of an anomaly: which order of transactions its cycle needs, beside what they read and wrote."""
@@ -57,15 +58,6 @@ def with_order(graph: Graph, level: int, transactions: Transactions, happened: N
         used = _graph.process_edges(process, happened, processes, source, target, edge)
     else:
         invoke = np.where(happened, transactions.invoke, -1)
-        complete = np.where(is_over(transactions), transactions.complete, -1)
-        used, nodes = _graph.order_edges(
-            transactions.events, invoke, complete, nodes, source, target, edge
-        )
+        complete = np.where(transactions.outcome == OK, transactions.complete, -1)  # others may come late
+        used, nodes = _graph.order_edges(transactions.events, invoke, complete, nodes, source, target, edge)
     return graph.with_edges(Graph(count, nodes, source[:used], target[:used], edge[:used]))
-
-
-def is_over(transactions: Transactions) -> NDArray[np.bool_]:
-    """Which certainly were over at their completion: all others may take effect later."""
-    from harness.history import OK
-
-    return transactions.outcome == OK

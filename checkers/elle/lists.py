@@ -93,11 +93,13 @@ class ListAppend:
 def appended_twice(transactions: Transactions, one: int, other: int, micro: int) -> Exception:
     key = transactions.keys[transactions.key[micro]]
     value = transactions.name(int(transactions.value[micro]))
-    where = "twice" if one == other else f"here and on line {transactions.line(int(transactions.invoke[one]))}"
+    where = (
+        "twice" if one == other else f"here and on line {transactions.line(int(transactions.invoke[one]))}"
+    )
     return transactions.broken(
         int(transactions.invoke[other]),
-        f"{value} is written to key {key} {where}: every value must be written once, so that whoever reads it is "
-        f"known to have read that write",
+        f"{value} is written to key {key} {where}: every value must be written once, so that whoever reads "
+        f"it is known to have read that write",
     )
 
 
@@ -130,17 +132,19 @@ class ListReasons:
                     continue
                 key, value, earlier = self._key(micro), self._value(micro), self._value(before)
                 if position[micro] > position[before] >= 0:
-                    return Reason(f"{other} appended {value} to {key} after {one}'s {earlier}", key, earlier, value)
+                    return Reason(
+                        f"{other} appended {value} to {key} after {one}'s {earlier}", key, earlier, value
+                    )
                 if position[micro] < 0 <= position[before]:
                     why = (
-                        f"{other} appended {value} to {key}, and the longest list that anybody read there has {one}'s "
-                        f"{earlier}, not {value}"
+                        f"{other} appended {value} to {key}, and the longest list that anybody read there "
+                        f"has {one}'s {earlier}, not {value}"
                     )
                     return Reason(why, key, earlier, value)
                 if position[micro] < 0:
                     why = (
-                        f"{one} missed what {other} appended, and both appended to {key} ({earlier} and {value}), so "
-                        f"{earlier} came first"
+                        f"{one} missed what {other} appended, and both appended to {key} ({earlier} and "
+                        f"{value}), so {earlier} came first"
                     )
                     return Reason(why, key, earlier, value)
         raise AssertionError("a ww edge follows from two appends")

@@ -1,8 +1,8 @@
 """Transactions out of a file, whatever its format, as fast as its bytes can be looked at.
 
-JSON and EDN go through the scanner (`checkers.elle._scan`), piece by piece, and never become Python objects: a
-million transactions in about two seconds. Whatever it does not know goes through `harness.history_formats`, which
-is exact and slow; so does whatever is broken, since the general reader says where and why.
+JSON and EDN go through the scanner (`checkers.elle._scan`), piece by piece, and never become Python objects:
+a million transactions in about two seconds. Whatever it does not know goes through `harness.history_formats`,
+which is exact and slow; so does whatever is broken, since the general reader says where and why.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from checkers.elle.transactions import Transactions, from_history
 from harness import history_formats
@@ -47,7 +46,7 @@ def _scan(path: Path) -> Transactions | None:
     with path.open("rb") as file:
         strict: bool | None = None
         while True:
-            came = file.readinto(memoryview(buffer)[kept:])
+            came = file.readinto(buffer[kept:].data)
             filled = kept + (came or 0)
             if strict is None:
                 start = re.sub(rb"\A(?:\s+|;[^\n]*\n)+", b"", buffer[:4096][:filled].tobytes())
@@ -83,7 +82,7 @@ def _new_tape() -> Tape:
         f=np.empty(events, np.int64),
         time=np.empty(events, np.int64),
         micro=np.empty(events, np.int64),
-        count=np.empty(events, np.int32),
+        counts=np.empty(events, np.int32),
         offset=np.empty(events, np.int64),
         kind=np.empty(micro, np.int8),
         key=np.empty(micro, np.int64),
@@ -104,7 +103,7 @@ def _grown(tape: Tape, share: float) -> Tape:
 
     full = int(tape.used[_scan.FULL])
     columns = {
-        _scan.EVENTS: ("type", "process", "f", "time", "micro", "count", "offset"),
+        _scan.EVENTS: ("type", "process", "f", "time", "micro", "counts", "offset"),
         _scan.MICRO: ("kind", "key", "value", "low", "high"),
         _scan.ELEMENTS: ("elements",),
         _scan.ATOMS: ("atom_end", "atom_bytes", "atom_slots"),
@@ -130,7 +129,7 @@ def _transactions(path: Path, tape: Tape) -> Transactions | None:
     from checkers.elle import _scan
 
     events = int(tape.used[_scan.EVENTS])
-    type_, process, count = tape.type[:events], tape.process[:events], tape.count[:events]
+    type_, process, count = tape.type[:events], tape.process[:events], tape.counts[:events]
     clients = process >= 0
     codes = np.full(events, -1, np.int64)
     codes[clients] = intern(np.zeros(int(clients.sum()), np.int32), process[clients])

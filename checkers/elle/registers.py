@@ -1,7 +1,7 @@
 """rw-register: the dependencies of transactions over registers, and what is wrong without any cycle.
 
-The theory is in `checkers.elle._registers` (what a read says) and `checkers.elle._inference` (which value came
-first); this decides what is inferred from what.
+The theory is in `checkers.elle._registers` (what a read says) and `checkers.elle._inference` (which value
+came first); this decides what is inferred from what.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class RwRegister:
         return cycles.is_acyclic(inference.graph)
 
     def graph(self, level: int, *, decides: bool) -> Graph:
-        """All edges that hold at the level, as far as they can be inferred. `decides`: there must be a cycle."""
+        """All edges that hold at the level, as far as they can be inferred. `decides`: there must be a
+        cycle."""
         inference = Inference(self, level, WORK_MAX if decides else NAMING_WORK_MAX)
         self.inferences[level] = inference
         inference.close(CONSISTENT_VIEW)
@@ -161,28 +162,32 @@ class Inference:
                 return
         self.finished = False
 
-    def _round(
-        self, premise: int, allowed: NDArray[np.bool_], rules: tuple[_Rule, ...], sums: _Sums
-    ) -> bool:
-        """Whether anything new came of it. `sums`: of clocks, by rule and block; see `_inference.overwriters`."""
+    def _round(self, premise: int, allowed: NDArray[np.bool_], rules: tuple[_Rule, ...], sums: _Sums) -> bool:
+        """Whether anything new came of it. `sums`: of clocks, by rule and block; see
+        `_inference.overwriters`."""
         graph, chains = self.graph, self._chains
-        self._work -= len(graph.edge) * chains.count * len(rules)
+        self._work -= len(graph.edge) * chains.number * len(rules)
         if self._work < 0:
             self.finished = False
             return False
         rows = _graph.rows(graph.nodes, graph.source, graph.target, graph.edge)
         component, count = _graph.components(*rows, allowed)
         self._cyclic = count < graph.nodes
-        lonely = np.bincount(component, minlength=count)[component] == 1  # from what is on a cycle, anything follows
+        lonely = (
+            np.bincount(component, minlength=count)[component] == 1
+        )  # from what is on a cycle, anything follows
         walk = _inference.Walk(*rows, allowed, component, np.argsort(component, kind="stable"))
         room = 4 * len(self._reads.key) + 1024
         inferred = _inference.Inferred(
-            np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int8), np.empty(room, np.int64)
+            np.empty(room, np.int32),
+            np.empty(room, np.int32),
+            np.empty(room, np.int8),
+            np.empty(room, np.int64),
         )
         used = 0
-        width = min(_inference.CLOCK, -(-chains.count // 8) * 8)
+        width = min(_inference.CLOCK, -(-chains.number // 8) * 8)
         clock = np.empty((graph.nodes, width), np.int32)
-        for block in range(0, chains.count, _inference.CLOCK):
+        for block in range(0, chains.number, _inference.CLOCK):
             for rule, kind in rules:
                 if rule == "overwriters":
                     _inference.clocks_after(walk, chains, block, clock)
@@ -193,14 +198,28 @@ class Inference:
                     known = np.full(graph.nodes, _inference.NO_SUM, np.int64)
                 infer = _inference.overwriters if rule == "overwriters" else _inference.overwritten
                 used = infer(
-                    self._reads, self._writers, chains, lonely, block, clock, known, kind, premise, inferred, used
+                    self._reads,
+                    self._writers,
+                    chains,
+                    lonely,
+                    block,
+                    clock,
+                    known,
+                    kind,
+                    premise,
+                    inferred,
+                    used,
                 )
-                if chains.count <= SUMS_MAX:
+                if chains.number <= SUMS_MAX:
                     sums[rule, block] = known
         if not used:
             return False
         added = Graph(
-            graph.transactions, graph.nodes, inferred.source[:used], inferred.target[:used], inferred.edge[:used]
+            graph.transactions,
+            graph.nodes,
+            inferred.source[:used],
+            inferred.target[:used],
+            inferred.edge[:used],
         )
         self.rounds.append(Round(len(graph.edge), inferred.read[:used].copy(), allowed))
         self.graph = graph.with_edges(added)
@@ -250,16 +269,16 @@ def _writers(history: RwRegister, chains: _inference.Chains) -> _inference.Write
     kept = history.happened[of] & (chains.chain[of] >= 0)
     final, of = final[kept], of[kept]
     key = transactions.key[final]
-    row = key * max(chains.count, 1) + chains.chain[of]
+    row = key * max(chains.number, 1) + chains.chain[of]
     order = np.lexsort((chains.position[of], row))
     row = row[order]
     starts = np.flatnonzero(np.diff(row, prepend=-1))
-    keys = row[starts] // max(chains.count, 1)
+    keys = row[starts] // max(chains.number, 1)
     begin = np.searchsorted(of, np.arange(len(transactions) + 1))
     by_transaction = np.lexsort((key, of))
     return _inference.Writers(
         segments=np.searchsorted(keys, np.arange(len(transactions.keys) + 1)),
-        chain=(row[starts] % max(chains.count, 1)).astype(np.int32),
+        chain=(row[starts] % max(chains.number, 1)).astype(np.int32),
         first=np.append(starts, len(row)).astype(np.int64),
         transaction=of[order],
         position=chains.position[of[order]],
@@ -304,26 +323,34 @@ class RegisterReasons:
         raise AssertionError("a wr edge follows from a read")
 
     def _inferred(self, names: Names, level: int, step: Step, to: int, depth: int) -> Reason:
-        """Why a reader is before another writer of the key (rw), or that one before the writer of what was read."""
+        """Why a reader is before another writer of the key (rw), or that one before the writer of what was
+        read."""
         read, number = self._origin(level, step, to)
         registers = self.history.registers
         reader, write = int(registers.of[read]), int(self.history.saw[read])
         key, saw = self._key(read), self._value(read)
         if reader == step.transaction:
             value = self._written(to, int(registers.key[read]))
-            both = f" (and both write the same key, so {names[reader]} was first there)" if step.kind == WW else ""
+            both = (
+                f" (and both write the same key, so {names[reader]} was first there)"
+                if step.kind == WW
+                else ""
+            )
             if write < 0:
-                why = f"{names[reader]} read {key} = nothing, so before {names[to]} wrote {key} = {value}{both}"
+                why = (
+                    f"{names[reader]} read {key} = nothing, so before {names[to]} wrote {key} = {value}{both}"
+                )
                 return Reason(why, key, None, value)
             writer = int(registers.of[write])
-            why = f"{names[reader]} read {key} = {saw} of {names[writer]}, not {names[to]}'s {value}, which is later{both}: "
-            return Reason(why + self._way(names, level, number, writer, to, depth), key, saw, value)
+            way = self._way(names, level, number, writer, to, depth)
+            read_it = f"{names[reader]} read {key} = {saw} of {names[writer]}"
+            why = f"{read_it}, not {names[to]}'s {value}, which is later{both}: {way}"
+            return Reason(why, key, saw, value)
         value = self._written(step.transaction, int(registers.key[read]))
-        why = (
-            f"{names[reader]} read {key} = {saw} of {names[to]}, and {names[step.transaction]}'s {value} was there before "
-            f"{names[reader]}, so {saw} is later: "
-        )
-        return Reason(why + self._way(names, level, number, step.transaction, reader, depth), key, value, saw)
+        way = self._way(names, level, number, step.transaction, reader, depth)
+        read_it = f"{names[reader]} read {key} = {saw} of {names[to]}"
+        there = f"{names[step.transaction]}'s {value} was there before {names[reader]}"
+        return Reason(f"{read_it}, and {there}, so {saw} is later: {way}", key, value, saw)
 
     def _origin(self, level: int, step: Step, to: int) -> tuple[int, int]:
         """The read that an inferred edge follows from, and the number of the round in which it did."""
@@ -332,7 +359,9 @@ class RegisterReasons:
         edge = step.kind + _graph.KINDS * step.premise
         first = inference.rounds[0].first
         same = (
-            (graph.source[first:] == step.transaction) & (graph.target[first:] == to) & (graph.edge[first:] == edge)
+            (graph.source[first:] == step.transaction)
+            & (graph.target[first:] == to)
+            & (graph.edge[first:] == edge)
         )
         at = first + int(same.argmax())
         number = max(i for i, one in enumerate(inference.rounds) if one.first <= at)

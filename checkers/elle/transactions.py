@@ -4,8 +4,8 @@ Rules
 -----
 1. A transaction is one operation of a client whose value is a list of micro-operations `[f, key, value]`:
    "r" reads, "append" adds to a list, "w" sets a register.
-2. What an `ok` transaction did is its completion's value: only that says what it read. Of all others it is the
-   invocation's.
+2. What an `ok` transaction did is its completion's value: only that says what it read. Of all others it is
+   the invocation's.
 3. Keys are dense codes, in order of first appearance. Values stay the integers that they are; what is no
    integer (a string, a keyword) is a number from ATOM up, and has its text in `atoms`.
 """
@@ -219,9 +219,9 @@ class _Columns:
         return ATOM + self.atoms.setdefault(text, len(self.atoms))
 
     def _strange(self, event: int, value: Any) -> NotTransactions:
-        f = self.history.ops[event].f
+        what = f"event {event} ({self.history.ops[event].f}) of {self.history.source}"
         return NotTransactions(
-            f"event {event} ({f}) of {self.history.source} is no transaction: {json.dumps(value)[:60]} is not "
+            f"{what} is no transaction: {json.dumps(value)[:60]} is not "
             f'["r", key, value], ["append", key, value] or ["w", key, value]'
         )
 
@@ -230,9 +230,7 @@ def of_workload(transactions: Transactions, workload: Workload) -> Transactions:
     """The same, certain to be of that workload. Raises NotTransactions, and BrokenHistory for a write of
     nothing."""
     writes = APPEND if workload == "list-append" else WRITE
-    for at in _positions(
-        (transactions.kind != READ) & (transactions.kind != writes)
-    ):
+    for at in _positions((transactions.kind != READ) & (transactions.kind != writes)):
         f, key, value = _micro(transactions, at)
         other = "rw-register" if workload == "list-append" else "list-append"
         raise NotTransactions(
@@ -241,10 +239,10 @@ def of_workload(transactions: Transactions, workload: Workload) -> Transactions:
         )
     nothing = (transactions.kind == writes) & ((transactions.value == NIL) | (transactions.low >= 0))
     for at in _positions(nothing):
+        key = transactions.keys[transactions.key[at]]
         raise transactions.broken(
             _event_of(transactions, at),
-            f"key {transactions.keys[transactions.key[at]]} is written nothing, or a list: a written value is "
-            f"an integer or a string, so that whoever reads it is known to have read this write",
+            f"key {key} is written nothing, or a list: a written value is an integer or a string, so that whoever reads it is known to have read this write",
         )
     read = transactions.kind == READ
     if workload == "list-append":

@@ -16,8 +16,8 @@ NAMED_MAX = 9
 
 
 class Names(dict[int, str]):
-    """What the transactions of one explanation are called: T1, T2, .... Whoever is mentioned gets the next name, up
-    to NAMED_MAX; after that an event stands for the transaction."""
+    """What the transactions of one explanation are called: T1, T2, .... Whoever is mentioned gets the next
+    name, up to NAMED_MAX; after that an event stands for the transaction."""
 
     def __init__(self, transactions: Transactions, first: Iterable[int]) -> None:
         super().__init__((transaction, f"T{number}") for number, transaction in enumerate(first, 1))
@@ -81,9 +81,7 @@ def order_reason(transactions: Transactions, names: Names, one: int, other: int,
     """Why real time or their process puts one transaction before the other."""
     over, begun = int(transactions.complete[one]), int(transactions.invoke[other])
     if kind == "process":
-        return Reason(
-            f"process {transactions.process[one]} did {names[one]} before {names[other]}"
-        )
+        return Reason(f"process {transactions.process[one]} did {names[one]} before {names[other]}")
     return Reason(
         f"{names[one]} was over {moment(transactions, over)}, before {names[other]} began "
         f"{moment(transactions, begun)}"

@@ -1,8 +1,8 @@
 """Brute force: is there any execution at all that explains a small history of transactions?
 
 Each model is written down as what it is, a machine that takes one step after the other, and all its runs are
-tried. Transactions of unknown outcome may take part or not; failed ones do not. `order` says which transactions
-must come before which: none, those of each process, or those that were over before others began.
+tried. Transactions of unknown outcome may take part or not; failed ones do not. `order` says which
+transactions must come before which: none, those of each process, or those that were over before others began.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Txn:
 
 
 def transactions(history: History) -> list[Txn]:
-    found = []
+    found: list[Txn] = []
     for begun, completed in history.pairs():
         if completed is not None and completed.type == "fail":
             continue
@@ -95,8 +95,9 @@ def serializable(history: History, order: Order = "") -> bool:
 
 
 def snapshot_isolated(history: History, order: Order = "") -> bool:
-    """Transactions begin, reading from then on what was committed then, and commit, unless somebody has committed
-    a key since that they write too. What must come before has committed when a transaction begins."""
+    """Transactions begin, reading from then on what was committed then, and commit, unless somebody has
+    committed a key since that they write too. What must come before has committed when a transaction
+    begins."""
     txns = transactions(history)
     before = must_precede(txns, order)
     certain = {txn.number for txn in txns if txn.complete is not None}
@@ -189,7 +190,8 @@ def _ordered(
     certain: set[int],
     allows: Callable[[Txn, dict[Any, set[Any]]], bool],
 ) -> bool:
-    """Whether some order of commits lets every transaction see, of each key, the states that there were before."""
+    """Whether some order of commits lets every transaction see, of each key, the states that there were
+    before."""
 
     def search(placed: tuple[int, ...], state: dict[Any, Any], past: dict[Any, set[Any]]) -> bool:
         if certain <= set(placed):

@@ -29,7 +29,7 @@ class _Recorder:
         self.flawed = draw(st.booleans())
 
     def begin(self, thread: int) -> None:
-        micro = []
+        micro: list[list[Any]] = []
         for _ in range(self.draw(st.integers(1, 3))):
             key = "xyz"[self.draw(st.integers(0, self.keys - 1))]
             if self.draw(st.booleans()):
