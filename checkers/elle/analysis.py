@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from checkers.elle import consistency
 from checkers.elle.graph import LEVELS
@@ -104,6 +104,9 @@ class _History(Protocol):
     @property
     def findings(self) -> _findings.Findings: ...
 
+    inferred_effort: ClassVar[int]
+    """How many plain dependencies an inferred one is worth, to a reader."""
+
     @property
     def edges(self) -> int: ...
 
@@ -134,7 +137,9 @@ def analyse(transactions: Transactions, workload: Workload, options: Options | N
         known: dict[int, dict[str, int]] = {}
         for level in range(highest + 1):
             dependencies = history.graph(level, decides=level == highest)
-            cyclic = cycles.find(dependencies, level, options.cycle_search_timeout, known)
+            cyclic = cycles.find(
+                dependencies, level, options.cycle_search_timeout, history.inferred_effort, known
+            )
             unsure += cyclic.unsure
             for cycle in cyclic.cycles:
                 counts[cycle.type] = counts.get(cycle.type, 0) + 1

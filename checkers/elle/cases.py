@@ -28,12 +28,12 @@ class Case:
     edges: tuple[str, ...] = ()
     """The kind of the edge from each to the next one; the last one's leads to the first."""
     reasons: tuple[Reason, ...] = ()
-    mentioned: tuple[int, ...] = ()
-    """Transactions that the reasons name besides."""
+    names: tuple[tuple[int, str], ...] = ()
+    """What the summary and the reasons call the cycle's transactions, and others that they mention."""
 
     def evidence(self, columns: Transactions) -> Evidence:
         events = set()
-        for transaction in {*self.transactions, *self.mentioned}:
+        for transaction in {*self.transactions, *dict(self.names)}:
             events |= {int(columns.invoke[transaction]), int(columns.complete[transaction])}
         details: dict[str, Any] = {"kind": self.type}
         if self.edges:
@@ -80,7 +80,7 @@ def of_cycle(explainer: Explainer, cycle: Cycle) -> Case:
         transactions=tuple(around),
         edges=tuple(KIND_NAMES[step.kind] for step in cycle.steps),
         reasons=tuple(reasons),
-        mentioned=tuple(names),
+        names=tuple(names.items()),
     )
 
 

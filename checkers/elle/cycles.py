@@ -122,8 +122,11 @@ def is_acyclic(graph: Graph) -> bool:
     return bool(count == graph.nodes)
 
 
-def find(graph: Graph, level: int, timeout_ms: int, known: Known) -> Cycles:
-    """The cycles of a level's graph. Adds to what lower levels have shown."""
+def find(graph: Graph, level: int, timeout_ms: int, inferred_effort: int, known: Known) -> Cycles:
+    """The cycles of a level's graph. Adds to what lower levels have shown.
+
+    `inferred_effort`: how many plain edges one that was inferred is worth, to a reader.
+    """
     parts = _Parts(graph)
     found = Cycles(components=len(parts.bounds) - 1, largest=parts.largest)
     exists = {family: parts.existing(family) for family in FAMILIES if family != "G-single"}
@@ -141,8 +144,8 @@ def find(graph: Graph, level: int, timeout_ms: int, known: Known) -> Cycles:
             if not exists["G-nonadjacent" if family == "G-single" else family][part]:
                 continue
             cycle, steps = parts.search(family, part, steps)
-            if cycle and (easier_than is None or _effort(cycle) < easier_than):
-                shown[name] = _effort(cycle)
+            if cycle and (easier_than is None or _effort(cycle, inferred_effort) < easier_than):
+                shown[name] = _effort(cycle, inferred_effort)
                 found.cycles.append(Cycle(name, level, cycle))
             elif not cycle and not steps and easier_than is None:
                 found.unsure.append(name)
@@ -161,9 +164,9 @@ def find(graph: Graph, level: int, timeout_ms: int, known: Known) -> Cycles:
     return found
 
 
-def _effort(steps: tuple[Step, ...]) -> int:
-    """How hard the cycle is to follow: what was inferred has reasons of its own."""
-    return sum(1 if step.premise < CONSISTENT_VIEW else 4 for step in steps)
+def _effort(steps: tuple[Step, ...], inferred: int) -> int:
+    """How hard the cycle is to follow."""
+    return sum(1 if step.premise < CONSISTENT_VIEW else inferred for step in steps)
 
 
 class _Parts:

@@ -6,7 +6,7 @@ The theory is in `checkers.elle._lists`, which does the work.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from harness.history import FAIL, OK
 class ListAppend:
     """One history's lists."""
 
+    inferred_effort: ClassVar[int] = 1
     transactions: Transactions
     lists: _lists.Lists
     orders: _lists.Orders

@@ -7,7 +7,7 @@ came first); this decides what is inferred from what.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ SUMS_MAX = 256
 class RwRegister:
     """One history's registers."""
 
+    inferred_effort: ClassVar[int] = 4
     transactions: Transactions
     registers: _registers.Registers
     saw: NDArray[np.int64]

@@ -242,7 +242,8 @@ def of_workload(transactions: Transactions, workload: Workload) -> Transactions:
         key = transactions.keys[transactions.key[at]]
         raise transactions.broken(
             _event_of(transactions, at),
-            f"key {key} is written nothing, or a list: a written value is an integer or a string, so that whoever reads it is known to have read this write",
+            f"key {key} is written nothing, or a list: a written value is an integer or a string, so that "
+            f"whoever reads it is known to have read this write",
         )
     read = transactions.kind == READ
     if workload == "list-append":
