@@ -30,7 +30,7 @@ def as_elle(analysis: Analysis) -> dict[str, Any]:
     }
     if analysis.forbidden.intersection(analysis.unsure):
         anomalies[UNSURE] = [{"anomaly-spec-type": name} for name in analysis.unsure]
-    if analysis.nothing:
+    if analysis.nothing and analysis.valid == "unknown":
         anomalies["empty-transaction-graph"] = True
     if anomalies:
         ruled_out, also = consistency.boundary(analysis.cases)
