@@ -58,7 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--model",
         help="check for linearizability against this model, instead of what the run was made for "
-        "(of a bare history: cas-register): a name in checkers/models.py, or your own as module:Class",
+        "(of a bare history: cas-register): a name in checkers/models.py, or your own as module:Class; or by "
+        "a checker in checkers/catalogue.py",
+    )
+    check.add_argument(
+        "--elle-command",
+        metavar="COMMAND",
+        help="what judges transactions instead of elle-py, with elle-cli's options: 'java -jar elle-cli.jar'",
     )
     check.add_argument(
         "--failed-cas",
@@ -150,7 +156,8 @@ def checkers_of(test: Test) -> list[Checker]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from checkers.models import UnknownModel, model_named
+    from checkers import catalogue
+    from checkers.models import UnknownModel
     from harness import registry
     from harness.history import BrokenHistory
     from harness.judge import weightiest
@@ -160,9 +167,11 @@ def _check(options: argparse.Namespace) -> int:
     if options.model is not None:
         sys.path.insert(0, str(Path.cwd()))  # where one's own model is likely to be
         try:
-            model_named(options.model)
+            _checker(options)
         except UnknownModel as error:
-            return _wrong(str(error))
+            return _wrong(f"{error}; or {', '.join(catalogue.NAMES)}")
+        except ValueError as error:
+            return _wrong(f"--model={options.model}: {error}")
     outcomes: list[Outcome] = []
     broken = False
     for path in options.paths:
@@ -196,18 +205,32 @@ def _histories(path: Path) -> list[Path]:
     return sorted(file.parent for file in path.glob("**/history.jsonl"))
 
 
+def _checker(options: argparse.Namespace) -> Checker:
+    """What --model means. Raises UnknownModel, ValueError."""
+    from checkers.catalogue import checker_named
+    from checkers.linearizable import Linearizable
+    from checkers.models import model_named
+
+    name = options.model or "cas-register"
+    checker: Checker | None = checker_named(name, options.elle_command)
+    if checker is None:
+        model_named(name)
+        checker = Linearizable(name, options.failed_cas)
+    return checker
+
+
 def _judge(path: Path, options: argparse.Namespace) -> Results:
     """Judge one run or history; a run that was killed before it was judged gets its results now."""
-    from checkers.linearizable import Linearizable
     from harness import history_formats, store
     from harness.judge import conclude, judge
 
-    history = history_formats.read(path, keyed=options.keyed, keep=True)
+    nameless = options.model is not None and options.model.partition(":")[0] in ("long-fork", "comments")
+    history = history_formats.read(path, keyed=options.keyed, nameless=nameless, keep=True)
     for warning in history.warnings:
         _complain(warning)
     record_path = path / "test.json"
     if options.model is not None or not record_path.exists():
-        return judge(history, [Linearizable(options.model or "cas-register", options.failed_cas)], [])
+        return judge(history, [_checker(options)], [])
     test = test_of(store.read_test(path))
     checkers, safety_only = checkers_of(test), test.nemesis.safety_only
     try:

@@ -16,6 +16,8 @@ Rules
    tells of it. Verdicts depend on the order alone.
 3. A process that is not a number is the nemesis. A map without `:f` is a transaction ("txn").
 4. With `keyed`, values are `[key value]` tuples of jepsen.independent, which EDN cannot tell from vectors.
+5. With `nameless`, events may have no process if none has: a completion then belongs to the one operation
+   that is open, of that function and value.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ _KNOWN = "history.jsonl, Jepsen's EDN, a JSON array of events, Jepsen's console 
 _Line = tuple[int, dict[str, Any]]
 
 
-def read(path: str | Path, *, keyed: bool = False, keep: bool = False) -> History:
+def read(path: str | Path, *, keyed: bool = False, nameless: bool = False, keep: bool = False) -> History:
     """The history in a file of any known format, or in a run's folder. `keep`: as `History.read` has it.
 
     Raises BrokenHistory if it is of none, or damaged; OSError if it cannot be read.
@@ -65,7 +67,7 @@ def read(path: str | Path, *, keyed: bool = False, keep: bool = False) -> Histor
         events = _console(path, text)
     else:
         raise BrokenHistory(path, 1, f"none of the known formats ({_KNOWN}): {head[:40]!r}")
-    return _history(path, events, keyed, warnings)
+    return _history(path, _named(path, events) if nameless else events, keyed, warnings)
 
 
 def write_edn(history: History, path: str | Path) -> None:
@@ -142,6 +144,33 @@ def _console(path: Path, text: str) -> Iterator[_Line]:
         if event["value"] == "timed-out":
             event |= {"value": None, "error": "timed-out"}
         yield number, event
+
+
+def _named(path: Path, events: Iterable[_Line]) -> Iterator[_Line]:
+    """The events, each operation as that of a process of its own if none says whose it is."""
+    open_: dict[int, dict[str, Any]] = {}
+    begun = 0
+    for line, event in events:
+        if not isinstance(event, dict) or event.get("process") is not None:
+            yield line, event
+            continue
+        if event.get("type") == "invoke":
+            process, begun = begun, begun + 1
+            open_[process] = event
+        else:
+            candidates = [
+                process
+                for process, invocation in open_.items()
+                if invocation.get("f") == event.get("f")
+                and (event.get("f") == "read" or invocation.get("value") == event.get("value"))
+            ]
+            if len(candidates) != 1:
+                raise BrokenHistory(
+                    path, line, "an event without a process, and not one operation that it may end"
+                )
+            [process] = candidates
+            del open_[process]
+        yield line, event | {"process": process}
 
 
 def _history(path: Path, events: Iterable[_Line], keyed: bool, warnings: list[str]) -> History:

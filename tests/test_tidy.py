@@ -19,6 +19,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "harness/verdict.py": (),
     "harness/faults.py": ("harness.history",),
     "checkers": ("checkers", "harness.history", "harness.verdict", "harness.faults"),
+    # A command line of its own: it reads files.
+    "checkers/elle": ("checkers", "harness.history", "harness.verdict", "harness.history_formats"),
     "nemesis": ("nemesis", "harness"),
     "workloads": ("workloads", "checkers", "harness"),
     "harness/cli.py": OURS,

@@ -1,0 +1,181 @@
+"""How long elle-py takes for transactions: reading them, and finding out whether they are what they promise.
+
+    python -m benchmarks.elle [--transactions 10000,100000] [--seed 7] [--jar ELLE-CLI.jar]
+
+Prints a table, one row a history: workload, crash rate, whether one read is stale; seconds to read the file,
+to analyse it (the best of three), the peak of memory of a fresh process that does both once, and the verdict
+with the anomalies. With an elle-cli jar (and Java 21) the same files go through it, whole process, as EDN;
+without it that column says so. Loading the kernels is timed apart: from the cache on disk, or by compiling
+them if it is empty (`NUMBA_CACHE_DIR=$(mktemp -d)` makes it so).
+
+The histories are strict serializable by construction: 20 clients, think time and latency both exponential
+with a mean of 1 ms, all of a transaction at one moment uniform in its interval. 10 keys are in use at a time,
+chosen with weights that double from one to the next; each is given up after 32 writes. A transaction has 1 to
+4 micro-operations, half of them reads. With crash rate p a transaction crashes: its client waits 5 ms and
+goes on as a new process; half of the crashed ones are never applied, 40 % in time, 10 % late. In a bad
+history one read, halfway, misses the newest write that was certainly over before its transaction began.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from harness import edn
+from harness.edn import Keyword
+from harness.history import Op, OpType, encode
+
+CLIENTS = 20
+ACTIVE_KEYS = 10
+WRITES_PER_KEY = 32
+
+Workload = Literal["list-append", "rw-register"]
+Micro = list[Any]
+
+
+@dataclass(slots=True)
+class _Pool:
+    """The keys in use, and how many values each was given."""
+
+    random: random.Random
+    active: list[int] = field(default_factory=lambda: list(range(ACTIVE_KEYS)))
+    writes: dict[int, int] = field(default_factory=dict)
+    weights: list[int] = field(default_factory=lambda: [2**i for i in range(ACTIVE_KEYS)])
+
+    def transaction(self, write: str) -> list[Micro]:
+        micro: list[Micro] = []
+        for _ in range(self.random.randint(1, 4)):
+            [slot] = self.random.choices(range(ACTIVE_KEYS), self.weights)
+            key = self.active[slot]
+            if self.random.random() < 0.5:
+                micro.append(["r", key, None])
+                continue
+            value = self.writes[key] = self.writes.get(key, 0) + 1
+            micro.append([write, key, value])
+            if value == WRITES_PER_KEY:
+                self.active[slot] = max(self.active) + 1
+        return micro
+
+
+def generate(
+    transactions: int, *, workload: Workload, crash_rate: float, bad: bool, seed: int
+) -> Iterator[Op]:
+    """A history as above."""
+    draw = np.random.default_rng(seed)
+    each = transactions // CLIENTS
+    shape = (CLIENTS, each)
+    latency = draw.exponential(1e6, shape)
+    crashed = draw.random(shape) < crash_rate
+    pause = np.where(crashed, 5e6, latency) + draw.exponential(1e6, shape)
+    begin = np.cumsum(pause, axis=1) - pause
+    fate = draw.random(shape)
+    point = begin + latency * draw.random(shape)
+    point[crashed & (fate < 0.1)] += 20e6
+    point[crashed & (fate >= 0.5)] = np.inf
+    process = (np.arange(CLIENTS)[:, None] + CLIENTS * (np.cumsum(crashed, axis=1) - crashed)).ravel()
+    begin, end, point, crashed = begin.ravel(), (begin + latency).ravel(), point.ravel(), crashed.ravel()
+    moments = np.concatenate([begin, point, end])
+    order = np.argsort(moments, kind="stable")
+
+    write = "append" if workload == "list-append" else "w"
+    pool = _Pool(random.Random(seed))
+    state: dict[int, Any] = {}
+    done: dict[int, list[Micro]] = {}
+    intended: dict[int, list[Micro]] = {}
+    # When each key's values were certainly there: for the stale read.
+    over: dict[int, tuple[Any, Any]] = {}
+    before: dict[int, dict[int, tuple[Any, Any]]] = {}
+    wanted = transactions // 2 if bad else transactions + 1
+    completed = index = 0
+    for moment in order.tolist():
+        if not np.isfinite(moments[moment]):
+            break
+        phase, which = divmod(moment, CLIENTS * each)
+        if phase == 0:
+            intended[which] = pool.transaction(write)
+            if bad:
+                before[which] = {micro[1]: over[micro[1]] for micro in intended[which] if micro[1] in over}
+            yield _event(index, begin[which], "invoke", process[which], intended[which])
+            index += 1
+        elif phase == 1:
+            done[which] = [_apply(state, micro) for micro in intended[which]]
+        else:
+            completed += 1
+            if crashed[which]:
+                yield _event(index, end[which], "info", process[which], intended[which])
+            else:
+                micro = done.pop(which)
+                if completed >= wanted and _make_stale(micro, before[which]):
+                    wanted = transactions + 1
+                yield _event(index, end[which], "ok", process[which], micro)
+                if bad and completed < wanted <= transactions:
+                    _remember(over, micro)
+            index += 1
+
+
+def _apply(state: dict[int, Any], micro: Micro) -> Micro:
+    f, key, value = micro
+    if f == "append":
+        state[key] = [*state.get(key, []), value]
+    elif f == "w":
+        state[key] = value
+    elif f == "r":
+        return ["r", key, state.get(key)]
+    return micro
+
+
+def _remember(over: dict[int, tuple[Any, Any]], micro: list[Micro]) -> None:
+    """Per key, the newest value that an operation that is over has shown, and the one before it."""
+    for _, key, value in micro:
+        newest = value[-1] if isinstance(value, list) and value else value
+        if newest is not None and not isinstance(newest, list) and over.get(key, (None,))[0] != newest:
+            over[key] = (newest, over.get(key, (None,))[0])
+
+
+def _make_stale(micro: list[Micro], over: dict[int, tuple[Any, Any]]) -> bool:
+    """Let one of the transaction's reads see what was there before the newest value that was over."""
+    for at, (f, key, value) in enumerate(micro):
+        alone = sum(other[1] == key for other in micro) == 1
+        newest, older = over.get(key, (None, None))
+        if f != "r" or not alone or newest is None or value is None:
+            continue
+        if isinstance(value, list) and newest in value:
+            micro[at] = [f, key, value[: value.index(newest)]]
+            return True
+        if value == newest and older is not None:
+            micro[at] = [f, key, older]
+            return True
+    return False
+
+
+def _event(index: int, at: float, type_: OpType, process: int, value: list[Micro]) -> Op:
+    return Op(index=index, time=int(at), type=type_, process=int(process), f="txn", value=value)
+
+
+def write_json_lines(ops: Iterator[Op], path: Path) -> None:
+    """As the harness records it."""
+    with path.open("wb") as file:
+        for op in ops:
+            file.write(encode(op))
+
+
+def write_edn(json_lines: Path, path: Path) -> None:
+    """The same as Elle reads it."""
+    from harness.history import History
+
+    with path.open("w") as file:
+        for op in History.read(json_lines).ops:
+            event = {
+                "index": op.index,
+                "time": op.time,
+                "type": Keyword(op.type),
+                "process": op.process,
+                "f": Keyword("txn"),
+                "value": [[Keyword(f), key, value] for f, key, value in op.value],
+            }
+            file.write(edn.dumps(event) + "\n")

@@ -1,0 +1,67 @@
+"""Checkers that judge a bare history, by name: those that are no model of linearizability.
+
+`splitbrain check --model=NAME` knows them beside the models in `checkers.models`. What follows the name after
+a colon is its argument: `bank:100` (the total), `long-fork:3` (keys of a group),
+`list-append:snapshot-isolation` (the consistency models that are promised, several by comma).
+"""
+
+from __future__ import annotations
+
+from checkers import Checker
+
+NAMES = (
+    "list-append",
+    "rw-register",
+    "bank",
+    "long-fork",
+    "comments",
+    "sequential",
+    "set-full",
+    "set-final",
+    "counter-bounds",
+)
+
+
+def checker_named(name: str, elle_command: str | None = None) -> Checker | None:
+    """None if there is no such checker. `elle_command`: what judges transactions, instead of elle-py.
+
+    Raises ValueError if the checker cannot make sense of its argument.
+    """
+    kind, _, argument = name.partition(":")
+    match kind:
+        case "list-append" | "rw-register":
+            from checkers.elle import consistency
+            from checkers.transactions import Transactions
+
+            models = [consistency.model(one) for one in (argument or "strict-serializable").split(",")]
+            return Transactions(kind, models, elle_command)
+        case "bank":
+            from checkers.bank import Bank
+
+            return Bank(int(argument) if argument else None)
+        case "long-fork":
+            from checkers.long_fork import LongFork
+
+            return LongFork(int(argument or 0))
+        case "comments":
+            from checkers.comments import Comments
+
+            return Comments()
+        case "sequential":
+            from checkers.sequential import Sequential
+
+            return Sequential()
+        case "set-full":
+            from checkers.set_full import SetFull
+
+            return SetFull(linearizable=argument == "linearizable")
+        case "set-final":
+            from checkers.set import Set
+
+            return Set()
+        case "counter-bounds":
+            from checkers.counter import Counter
+
+            return Counter()
+        case _:
+            return None

@@ -1,0 +1,188 @@
+"""The whole analysis of one history of transactions: what is wrong with it, and which promises that
+breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from checkers.elle import consistency
+from checkers.elle.graph import LEVELS
+from checkers.elle.transactions import Transactions, Workload, of_workload
+from harness.history import OK
+from harness.verdict import Validity, Verdict
+
+if TYPE_CHECKING:
+    from checkers.elle import _findings, cases, graph
+
+EVIDENCE_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to look for."""
+
+    models: Sequence[str] = ("strict-serializable",)
+    """The consistency models that are promised."""
+    anomalies: Sequence[str] = ("G0",)
+    """What is forbidden besides."""
+    cycle_search_timeout: int = 1000
+    """Milliseconds of search per component, about."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was found. `cases` has a handful of each anomaly, `counts` says how many there are."""
+
+    workload: Workload
+    options: Options
+    transactions: Transactions
+    forbidden: frozenset[str]
+    cases: dict[str, list[cases.Case]]
+    counts: dict[str, int]
+    unsure: tuple[str, ...] = ()
+    """Anomalies that the search, cut short, can neither show nor rule out."""
+    nothing: str = ""
+    """Why there is nothing to judge; empty if there is."""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> list[str]:
+        """The anomalies that break a promise, the worst first."""
+        return [name for name in self.cases if name in self.forbidden]
+
+    @property
+    def valid(self) -> Validity:
+        if self.broken:
+            return "invalid"
+        return "unknown" if self.nothing or self.forbidden.intersection(self.unsure) else "valid"
+
+    def verdict(self, checker: str = "transactions") -> Verdict:
+        shown = [case for name in self.broken for case in self.cases[name]]
+        shown.sort(key=lambda case: len(case.summary))  # the simplest first
+        one_of_each = list({case.type: case for case in reversed(shown)}.values())[::-1]
+        rest = [case for case in shown if case not in one_of_each]
+        ruled_out, also = consistency.boundary(self.cases)
+        return Verdict(
+            checker=checker,
+            valid=self.valid,
+            summary=self._summary(ruled_out),
+            evidence=[case.evidence(self.transactions) for case in (one_of_each + rest)[:EVIDENCE_MAX]],
+            details={
+                "workload": self.workload,
+                "consistency models": list(self.options.models),
+                "transactions": len(self.transactions),
+                "anomalies": {name: self.counts[name] for name in self.cases},
+                "not": ruled_out,
+                "also not": also,
+                **self.details,
+            },
+        )
+
+    def _summary(self, ruled_out: list[str]) -> str:
+        promised = ", ".join(self.options.models) or ", ".join(self.options.anomalies)
+        count = len(self.transactions)
+        if self.valid == "invalid":
+            found = ", ".join(
+                name + (f" ({self.counts[name]})" if self.counts[name] > 1 else "") for name in self.broken
+            )
+            beside = f"; it is not even {' or '.join(ruled_out)}" if ruled_out else ""
+            return f"Not {promised}: {found} among {count} transactions{beside}."
+        if self.nothing:
+            return f"There is nothing to judge: {self.nothing}."
+        if self.valid == "unknown":
+            names = ", ".join(sorted(self.forbidden.intersection(self.unsure)))
+            return f"Not decided: the search for {names} was cut short (--cycle-search-timeout)."
+        beside = f" ({', '.join(self.cases)} found, which is allowed)" if self.cases else ""
+        return f"No anomaly that {promised} forbids among {count} transactions{beside}."
+
+
+class _History(Protocol):
+    """`lists.ListAppend` or `registers.RwRegister`."""
+
+    @property
+    def findings(self) -> _findings.Findings: ...
+
+    inferred_effort: ClassVar[int]
+    """How many plain dependencies an inferred one is worth, to a reader."""
+
+    @property
+    def edges(self) -> int: ...
+
+    def consistent(self, level: int) -> bool: ...
+
+    def graph(self, level: int, *, decides: bool) -> graph.Graph: ...
+
+
+def analyse(transactions: Transactions, workload: Workload, options: Options | None = None) -> Analysis:
+    """Raises NotTransactions, BrokenHistory, consistency.UnknownName."""
+    from checkers.elle import cases, cycles
+    from checkers.elle._findings import NAMES
+
+    options = options or Options()
+    forbidden = consistency.forbidden(options.models, options.anomalies)
+    of_workload(transactions, workload)
+    history, explainer = _history(transactions, workload)
+    found = cases.of_findings(transactions, history.findings)
+    counts = {name: int(count) for name, count in zip(NAMES, history.findings.counts, strict=True) if count}
+    if workload == "rw-register" and "garbage-read" not in options.anomalies:
+        # What nobody wrote may have been there before the history began.
+        forbidden.discard("garbage-read")
+    highest = max(level for level, suffix in enumerate(LEVELS) if _needs(forbidden, suffix))
+    unsure: list[str] = []
+    details: dict[str, Any] = {}
+    edges = 1
+    if not history.consistent(highest):
+        known: dict[int, dict[str, int]] = {}
+        for level in range(highest + 1):
+            dependencies = history.graph(level, decides=level == highest)
+            cyclic = cycles.find(
+                dependencies, level, options.cycle_search_timeout, history.inferred_effort, known
+            )
+            unsure += cyclic.unsure
+            for cycle in cyclic.cycles:
+                counts[cycle.type] = counts.get(cycle.type, 0) + 1
+                found.setdefault(cycle.type, []).append(cases.of_cycle(explainer, cycle))
+            for name, members in cyclic.proven.items():
+                counts[name] = 1
+                found[name] = [cases.of_component(name, members)]
+            details |= {"components": cyclic.components, "largest component": cyclic.largest}
+    else:
+        edges = history.edges
+    return Analysis(
+        workload=workload,
+        options=options,
+        transactions=transactions,
+        forbidden=frozenset(forbidden),
+        cases=found,
+        counts=counts,
+        unsure=tuple(unsure),
+        nothing=_nothing(transactions, edges),
+        details=details,
+    )
+
+
+def _history(transactions: Transactions, workload: Workload) -> tuple[_History, cases.Explainer]:
+    if workload == "list-append":
+        from checkers.elle.lists import ListAppend, ListReasons
+
+        lists = ListAppend.of(transactions)
+        return lists, ListReasons(lists)
+    from checkers.elle.registers import RegisterReasons, RwRegister
+
+    registers = RwRegister.of(transactions)
+    return registers, RegisterReasons(registers)
+
+
+def _needs(forbidden: Iterable[str], suffix: str) -> bool:
+    """Whether any of them needs the order that the suffix names."""
+    return not suffix or any(name.endswith(suffix) for name in forbidden)
+
+
+def _nothing(transactions: Transactions, edges: int) -> str:
+    if not len(transactions):
+        return "no client did anything"
+    if not (transactions.outcome == OK).any():
+        return f"none of {len(transactions)} transactions succeeded"
+    return "" if edges else "no transaction has anything to do with another"

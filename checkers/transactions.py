@@ -1,0 +1,179 @@
+"""Transactions: judged by `elle-py`, or by elle-cli, as a process of its own.
+
+Verifies
+    that transactions over lists ("list-append") or registers ("rw-register") happened as the consistency
+    models promise (`checkers.elle` says how, and what it misses). What nobody wrote must not be read.
+Does not verify
+    anything if the process finds no answer in time, needs more memory than it may, or dies: unknown.
+Algorithm and source
+    `checkers.elle`; with `command`, whatever stands behind elle-cli's command line.
+Complexity
+    That of `checkers.elle`, and writing the history to a file.
+
+A huge analysis cannot take the run down with it: the kernel ends the process at the memory limit, and at
+twice the time limit of processor time, also when nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from checkers.elle.transactions import Workload
+from harness.history import History, encode
+from harness.verdict import Evidence, Verdict
+
+EVIDENCE_MAX = 5
+_AFTER = "value'"  # Elle's name of what the second transaction wrote
+
+
+@dataclass(frozen=True, slots=True)
+class Transactions:
+    """The checker. `command`: what to run instead of elle-py, as a list or a line (`java -jar
+    elle-cli.jar`)."""
+
+    workload: Workload = "list-append"
+    consistency_models: Sequence[str] = ("strict-serializable",)
+    command: Sequence[str] | str | None = None
+    time_limit: float = 100.0
+    """Seconds."""
+    memory_limit: int | None = 8 << 30
+    """Bytes of its own data that the process may have; None: the command bounds itself (a JVM by -Xmx)."""
+
+    @property
+    def name(self) -> str:
+        return "transactions"
+
+    def check(self, history: History) -> Verdict:
+        if not len(history.operations):
+            return self._unknown("There is nothing to judge: no client did anything.")
+        with tempfile.TemporaryDirectory(prefix="splitbrain-") as folder:
+            # elle-cli knows a JSON array by its name's ending, and elle-py reads it as fast as lines.
+            file = Path(folder) / "history.json"
+            write_json_array(history, file)
+            return self._judge(file)
+
+    def _command(self) -> list[str]:
+        if self.command is None:
+            return [sys.executable, "-m", "checkers.elle", "--anomalies=G0,garbage-read"]
+        return shlex.split(self.command) if isinstance(self.command, str) else list(self.command)
+
+    def _judge(self, file: Path) -> Verdict:
+        models = ",".join(self.consistency_models)
+        options = ["--model", self.workload, "--consistency-models", models, "--verbose", str(file)]
+        try:
+            process = subprocess.Popen(
+                [*self._command(), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        except OSError as error:
+            return self._unknown(f"Not judged: {self._command()[0]} cannot be run: {error}.")
+        with process:
+            self._limit(process.pid)
+            try:
+                output, errors = process.communicate(timeout=self.time_limit)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return self._unknown(f"Not decided within {self.time_limit:g} s: a shorter history would be.")
+        return self._verdict(output, errors, process.returncode)
+
+    def _limit(self, pid: int) -> None:
+        seconds = int(2 * self.time_limit) + 1
+        try:
+            resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds))
+            if self.memory_limit is not None:
+                resource.prlimit(pid, resource.RLIMIT_DATA, (self.memory_limit, self.memory_limit))
+        except ProcessLookupError:
+            pass  # it has ended already, and will be asked why
+
+    def _verdict(self, output: str, errors: str, code: int) -> Verdict:
+        last = errors.strip().rpartition("\n")[2]
+        try:
+            # Before the analysis there may be a log: elle-cli's goes to standard output as well.
+            analysis = json.loads(output[output.index("{") :])
+        except ValueError:
+            why = f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
+            if "MemoryError" in errors:
+                why = "was out of memory"
+            return self._unknown(f"Not judged: {self._command()[0]} {why}{': ' + last if last else ''}")
+        if "verdict" in analysis:
+            return msgspec.convert(analysis["verdict"], Verdict)
+        return self._from_elle(analysis)
+
+    def _from_elle(self, analysis: dict[str, Any]) -> Verdict:
+        """Elle's own analysis as a verdict."""
+        valid = {True: "valid", False: "invalid"}.get(analysis.get("valid?", "unknown"), "unknown")
+        types = analysis.get("anomaly-types") or []
+        cases = [
+            (name, case)
+            for name in types
+            for case in (
+                analysis["anomalies"].get(name) if isinstance(analysis["anomalies"].get(name), list) else []
+            )
+        ]
+        models = ", ".join(self.consistency_models)
+        found = (
+            f"Not {models}: {', '.join(types)}" if valid == "invalid" else f"Not decided: {', '.join(types)}"
+        )
+        return msgspec.convert(
+            {
+                "checker": self.name,
+                "valid": valid,
+                "summary": f"No anomaly that {models} forbids." if valid == "valid" else f"{found}.",
+                "evidence": [
+                    msgspec.to_builtins(_evidence(name, case)) for name, case in cases[:EVIDENCE_MAX]
+                ],
+                "details": {
+                    "workload": self.workload,
+                    "consistency models": list(self.consistency_models),
+                    "not": analysis.get("not") or [],
+                    "also not": analysis.get("also-not") or [],
+                },
+            },
+            Verdict,
+        )
+
+    def _unknown(self, summary: str) -> Verdict:
+        return Verdict(checker=self.name, valid="unknown", summary=summary)
+
+
+def write_json_array(history: History, path: Path) -> None:
+    """The history as elle-cli reads it: one array, an event a line."""
+    with path.open("wb") as file:
+        for number, op in enumerate(history.ops):
+            file.write((b",\n" if number else b"[") + encode(op)[:-1])
+        file.write(b"]\n" if len(history) else b"[]\n")
+
+
+def _evidence(name: str, case: dict[str, Any]) -> Evidence:
+    """A case as Elle has it: a cycle whose first operation comes again at its end, or single operations."""
+    cycle = case.get("cycle") or []
+    ops = cycle[:-1] or [case[key] for key in ("op", "writer") if isinstance(case.get(key), dict)]
+    steps = case.get("steps") or []
+    details: dict[str, Any] = {"kind": name}
+    if steps:
+        details["cycle"] = [
+            {"op": op["index"], "text": json.dumps(op.get("value")), "edge": step["type"], "why": _step(step)}
+            for op, step in zip(ops, steps, strict=True)
+        ]
+    summary = "; ".join(f"{one['text']} ({one['edge']}: {one['why']})" for one in details.get("cycle", []))
+    return Evidence(
+        summary=f"{name}: {summary or json.dumps(case)[:300]}",
+        operations=sorted({op["index"] for op in ops if isinstance(op.get("index"), int)}),
+        details=details,
+    )
+
+
+def _step(step: dict[str, Any]) -> str:
+    if step.get("key") is None:
+        return str(step["type"])
+    return f"key {step['key']}: {step.get('value')} before {step.get(_AFTER)}"

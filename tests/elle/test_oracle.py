@@ -1,0 +1,390 @@
+"""elle-py against brute force: is there any execution at all that explains a small history of transactions?
+
+Each model is written down as what it is, a machine that takes one step after the other, and all its runs are
+tried. Transactions of unknown outcome may take part or not; failed ones do not. `order` says which
+transactions must come before which: none, those of each process, or those that were over before others began.
+
+No difference is allowed: what the oracle can explain is never accused, and what it cannot is never missed.
+(In principle registers, and lists whose last appends nobody read, can hide a violation that only trying both
+orders of two writes would prove. None of these small histories does.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from checkers.elle.analysis import Options, analyse
+from checkers.elle.transactions import Workload, from_history
+from harness.history import History, Op, OpType
+
+THOROUGH = bool(os.environ.get("SPLITBRAIN_THOROUGH"))
+EXHAUSTIVE = settings(
+    max_examples=100_000 if THOROUGH else 300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    derandomize=not THOROUGH,
+)
+
+# --- Brute force ---------------------------------------------------------------------------------------
+
+Micro = tuple[str, Any, Any]
+State = tuple[tuple[Any, Any], ...]
+Order = Literal["", "process", "realtime"]
+
+
+@dataclass(frozen=True)
+class Txn:
+    number: int
+    process: int
+    invoke: int
+    complete: int | None
+    """None: of unknown outcome."""
+    micro: tuple[Micro, ...]
+
+
+def transactions(history: History) -> list[Txn]:
+    found: list[Txn] = []
+    for begun, completed in history.pairs():
+        if completed is not None and completed.type == "fail":
+            continue
+        ok = completed is not None and completed.type == "ok"
+        value = completed.value if completed is not None and ok else begun.value
+        complete = completed.index if completed is not None and ok else None
+        micro = tuple((f, key, tuple(v) if isinstance(v, list) else v) for f, key, v in value)
+        assert isinstance(begun.process, int)
+        found.append(Txn(len(found), begun.process, begun.index, complete, micro))
+    return found
+
+
+def must_precede(txns: list[Txn], order: Order) -> dict[int, set[int]]:
+    """Of each transaction, those that come before it if they take part."""
+    return {
+        later.number: {
+            earlier.number
+            for earlier in txns
+            if (order == "process" and earlier.process == later.process and earlier.invoke < later.invoke)
+            or (order == "realtime" and earlier.complete is not None and earlier.complete < later.invoke)
+        }
+        for later in txns
+    }
+
+
+def _execute(state: dict[Any, Any], txn: Txn) -> dict[Any, Any] | None:
+    """The state after the transaction, or None if it read something else."""
+    state = dict(state)
+    for f, key, value in txn.micro:
+        if f == "append":
+            state[key] = (*state.get(key, ()), value)
+        elif f == "w":
+            state[key] = value
+        elif txn.complete is not None and (state.get(key) or None) != (value or None):
+            return None
+    return state
+
+
+def serializable(history: History, order: Order = "") -> bool:
+    """One transaction at a time."""
+    txns = transactions(history)
+    before = must_precede(txns, order)
+    certain = {txn.number for txn in txns if txn.complete is not None}
+    seen = set()
+
+    def search(placed: frozenset[int], state: State) -> bool:
+        if certain <= placed:
+            return True
+        if (placed, state) in seen:
+            return False
+        seen.add((placed, state))
+        for txn in txns:
+            if txn.number in placed or (before[txn.number] & certain) - placed:
+                continue
+            if any(txn.number in before[done] for done in placed):
+                continue  # it may be left out, but not come late
+            after = _execute(dict(state), txn)
+            if after is not None and search(placed | {txn.number}, tuple(sorted(after.items()))):
+                return True
+        return False
+
+    return search(frozenset(), ())
+
+
+def snapshot_isolated(history: History, order: Order = "") -> bool:
+    """Transactions begin, reading from then on what was committed then, and commit, unless somebody has
+    committed a key since that they write too. What must come before has committed when a transaction
+    begins."""
+    txns = transactions(history)
+    before = must_precede(txns, order)
+    certain = {txn.number for txn in txns if txn.complete is not None}
+    seen = set()
+
+    def search(
+        begun: frozenset[int], committed: tuple[int, ...], blocked: frozenset[int], state: State
+    ) -> bool:
+        """`blocked`: begun ones that cannot commit any more. Begun ones have read already."""
+        if certain <= set(committed):
+            return True
+        key = (begun, committed, blocked)
+        if key in seen:
+            return False
+        seen.add(key)
+        done = set(committed)
+        for txn in txns:
+            n = txn.number
+            if n in done:
+                continue
+            if n not in begun:
+                if (before[n] & certain) - done or any(n in before[other] for other in begun | done):
+                    continue
+                after = _execute(dict(state), txn)
+                if after is not None and search(begun | {n}, committed, blocked, state):
+                    return True
+            elif n not in blocked:
+                written = {key for f, key, _ in txn.micro if f != "r"}
+                rivals = {
+                    other.number
+                    for other in txns
+                    if other.number in begun
+                    and other.number not in done
+                    and other is not txn
+                    and any(f != "r" and key in written for f, key, _ in other.micro)
+                }
+                if (blocked | rivals) & certain - done:
+                    continue
+                after = _writes(dict(state), txn)
+                if search(begun, (*committed, n), blocked | rivals, tuple(sorted(after.items()))):
+                    return True
+        return False
+
+    return search(frozenset(), (), frozenset(), ())
+
+
+def _writes(state: dict[Any, Any], txn: Txn) -> dict[Any, Any]:
+    for f, key, value in txn.micro:
+        if f == "append":
+            state[key] = (*state.get(key, ()), value)
+        elif f == "w":
+            state[key] = value
+    return state
+
+
+def read_committed(history: History, order: Order = "") -> bool:
+    """Transactions commit one after the other; what each finds was committed before it commits itself."""
+    txns = transactions(history)
+    before = must_precede(txns, order)
+    certain = {txn.number for txn in txns if txn.complete is not None}
+
+    def sees(txn: Txn, past: dict[Any, set[Any]]) -> bool:
+        if txn.complete is None:
+            return True
+        return all(view in past.get(key, {None}) for key, view in _views(txn))
+
+    return _ordered(txns, before, certain, sees)
+
+
+def _views(txn: Txn) -> Iterator[tuple[Any, Any]]:
+    """What the transaction found in the keys that it read, without what it had written itself."""
+    written: dict[Any, list[Any]] = {}
+    for f, key, value in txn.micro:
+        mine = written.setdefault(key, [])
+        if f != "r":
+            mine.append(value)
+        elif isinstance(value, tuple):
+            found = list(value)
+            for own in reversed(mine):
+                if found and found[-1] == own:
+                    found.pop()
+            yield key, tuple(found) or None
+        elif value not in mine and not (value is None and mine):
+            yield key, value
+
+
+def _ordered(
+    txns: list[Txn],
+    before: dict[int, set[int]],
+    certain: set[int],
+    allows: Callable[[Txn, dict[Any, set[Any]]], bool],
+) -> bool:
+    """Whether some order of commits lets every transaction see, of each key, the states that there were
+    before."""
+
+    def search(placed: tuple[int, ...], state: dict[Any, Any], past: dict[Any, set[Any]]) -> bool:
+        if certain <= set(placed):
+            return True
+        for txn in _ready(txns, before, certain, placed):
+            if not allows(txn, past):
+                continue
+            after = _writes(dict(state), txn)
+            states = {key: {*past.get(key, {None}), value} for key, value in after.items()}
+            if search((*placed, txn.number), after, states):
+                return True
+        return False
+
+    return search((), {}, {})
+
+
+def _ready(
+    txns: list[Txn], before: dict[int, set[int]], certain: set[int], placed: tuple[int, ...]
+) -> Iterator[Txn]:
+    for txn in txns:
+        late = any(txn.number in before[done] for done in placed)
+        if txn.number not in placed and not late and not (before[txn.number] & certain) - set(placed):
+            yield txn
+
+
+# --- Histories -----------------------------------------------------------------------------------------
+
+PROCESSES = 3
+
+
+class _Recorder:
+    """Clients that begin transactions, a database that executes them, clients that hear of it."""
+
+    def __init__(self, draw: st.DrawFn, workload: str, keys: int) -> None:
+        self.draw = draw
+        self.write = "append" if workload == "list-append" else "w"
+        self.keys = keys
+        self.events: list[tuple[OpType, int, list[list[Any]]]] = []
+        self.open: dict[int, list[list[Any]]] = {}
+        """By thread: the transaction as it was begun."""
+        self.executed: dict[int, list[list[Any]]] = {}
+        self.process = list(range(PROCESSES))
+        self.states: list[dict[str, Any]] = [{}]
+        """All that the database has been."""
+        self.values = 0
+        self.flawed = draw(st.booleans())
+
+    def begin(self, thread: int) -> None:
+        micro: list[list[Any]] = []
+        for _ in range(self.draw(st.integers(1, 3))):
+            key = "xyz"[self.draw(st.integers(0, self.keys - 1))]
+            if self.draw(st.booleans()):
+                micro.append(["r", key, None])
+            else:
+                self.values += 1
+                micro.append([self.write, key, self.values])
+        self.open[thread] = micro
+        self.events.append(("invoke", self.process[thread], micro))
+
+    def execute(self, thread: int) -> None:
+        """Mostly on the newest state; sometimes reads come from an older one, or one by one from any."""
+        flaw = self.draw(st.integers(0, 9)) if self.flawed else 0
+        ago = self.draw(st.integers(1, 2)) if flaw >= 4 else 0
+        snapshot = self.states[max(0, len(self.states) - 1 - ago)]
+        state = dict(self.states[-1])
+        seen = dict(snapshot)
+        micro = []
+        for f, key, value in self.open[thread]:
+            if f == "r":
+                if flaw >= 8:
+                    seen = {**self.states[self.draw(st.integers(0, len(self.states) - 1))]}
+                micro.append(["r", key, seen.get(key)])
+                continue
+            for version in (state, seen):
+                version[key] = [*version.get(key, []), value] if f == "append" else value
+            micro.append([f, key, value])
+        self.states.append(state)
+        self.executed[thread] = micro
+
+    def end(self, thread: int) -> None:
+        micro = self.open.pop(thread)
+        done = self.executed.pop(thread, None)
+        outcome = self.draw(st.sampled_from(["ok"] * 8 + ["info", "fail"]))
+        if done is not None and outcome != "info":
+            # A lie now and then: it failed, and was executed.
+            type_: OpType = "ok" if outcome == "ok" or self.draw(st.integers(0, 3)) else "fail"
+            self.events.append((type_, self.process[thread], done if type_ == "ok" else micro))
+        elif done is None and outcome == "fail":
+            self.events.append(("fail", self.process[thread], micro))
+        else:
+            self.events.append(("info", self.process[thread], micro))
+            self.process[thread] += PROCESSES
+
+
+@st.composite
+def histories(draw: st.DrawFn, workload: str, transactions: int = 5) -> History:
+    recorder = _Recorder(draw, workload, keys=draw(st.integers(1, 3)))
+    begun = 0
+    while begun < transactions or recorder.open:
+        thread = draw(st.integers(0, PROCESSES - 1))
+        if thread not in recorder.open:
+            if begun >= transactions:
+                thread = draw(st.sampled_from(sorted(recorder.open)))
+            else:
+                recorder.begin(thread)
+                begun += 1
+                continue
+        if thread in recorder.executed or draw(st.integers(0, 5)) == 0:
+            recorder.end(thread)
+        else:
+            recorder.execute(thread)
+    return History(
+        [
+            Op(index=index, time=index, type=type_, process=process, f="txn", value=value)
+            for index, (type_, process, value) in enumerate(recorder.events)
+        ]
+    )
+
+
+# --- Side by side --------------------------------------------------------------------------------------
+
+Oracle = Callable[[History, Order], bool]
+MODELS: list[tuple[str, Oracle, Order]] = [
+    ("read-committed", read_committed, ""),
+    ("strong-session-read-committed", read_committed, "process"),
+    ("strong-read-committed", read_committed, "realtime"),
+    ("snapshot-isolation", snapshot_isolated, ""),
+    ("strong-session-snapshot-isolation", snapshot_isolated, "process"),
+    ("strong-snapshot-isolation", snapshot_isolated, "realtime"),
+    ("serializable", serializable, ""),
+    ("strong-session-serializable", serializable, "process"),
+    ("strict-serializable", serializable, "realtime"),
+]
+
+
+def agree(history: History, workload: Workload) -> None:
+    transactions = from_history(history)
+    for model, oracle, order in MODELS:
+        analysis = analyse(transactions, workload, Options((model,), ("garbage-read",)))
+        if analysis.nothing:
+            continue
+        explained = oracle(history, order)
+        told = [case.summary for cases in analysis.cases.values() for case in cases]
+        assert (analysis.valid == "valid") == explained, (model, analysis.valid, told)
+
+
+@EXHAUSTIVE
+@given(histories("list-append"))
+def test_lists_are_accused_if_and_only_if_no_execution_explains_them(history: History) -> None:
+    agree(history, "list-append")
+
+
+@EXHAUSTIVE
+@given(histories("rw-register"))
+def test_registers_are_accused_if_and_only_if_no_execution_explains_them(history: History) -> None:
+    agree(history, "rw-register")
+
+
+@pytest.mark.parametrize(("model", "oracle", "order"), MODELS)
+def test_the_oracles_can_tell_a_write_skew_from_a_lost_update(
+    model: str, oracle: Oracle, order: Order
+) -> None:
+    def history(*values: list[list[Any]]) -> History:
+        ops = [Op(index=i, time=i, type="invoke", process=i, f="txn", value=v) for i, v in enumerate(values)]
+        count = len(ops)
+        ops += [
+            Op(index=count + i, time=count + i, type="ok", process=i, f="txn", value=v)
+            for i, v in enumerate(values)
+        ]
+        return History(ops)
+
+    skew = history([["r", "x", None], ["w", "y", 1]], [["r", "y", None], ["w", "x", 2]])
+    lost = history([["r", "x", None], ["w", "x", 1]], [["r", "x", None], ["w", "x", 2]])
+    assert oracle(skew, order) == ("serializable" not in model)
+    assert oracle(lost, order) == ("committed" in model)
