@@ -139,3 +139,73 @@ def _insert(pair: NDArray[np.int64], value: int) -> None:
         pair[0] = value
     elif value < pair[1]:
         pair[1] = value
+
+
+@njit(cache=True, nogil=True)
+def behind(
+    key: NDArray[np.int64],
+    writer: NDArray[np.int64],
+    since: NDArray[np.int64],
+    by: NDArray[np.int64],
+    repeated: NDArray[np.bool_],
+    value: NDArray[np.int64],
+    start: NDArray[np.int64],
+    finish: NDArray[np.int64],
+    keys: int,
+    horizon: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many versions each read was behind, at least and at most. `value`: the version that it observed.
+
+    One sweep. Each key's versions have ranks in the order in which they began; a Fenwick tree over the ranks
+    holds those that are certainly there.
+    """
+    versions = len(key)
+    begins = np.full(horizon, -1, np.int64)
+    ends, following = np.full(horizon, -1, np.int64), np.full(versions, -1, np.int64)
+    size = np.zeros(keys + 1, np.int64)
+    for version in range(keys, versions):
+        if writer[version] < 0 or repeated[key[version]]:
+            continue
+        begins[since[version]] = version
+        size[key[version] + 1] += 1
+        if by[version] < horizon:
+            following[version] = ends[by[version]]
+            ends[by[version]] = version
+    offset = np.cumsum(size)
+    tree = np.zeros(offset[keys] + 1, np.int64)
+    begun, there = np.zeros(keys, np.int64), np.zeros(keys, np.int64)
+    rank = np.zeros(versions, np.int64)  # from 1
+    begun_by, there_since = np.zeros(versions, np.int64), np.zeros(versions, np.int64)
+    opens, closes = np.full(horizon, -1, np.int64), np.full(horizon, -1, np.int64)
+    for i in range(len(value)):
+        opens[start[i]], closes[finish[i]] = i, i
+    least, most = np.zeros(len(value), np.int64), np.zeros(len(value), np.int64)
+    for event in range(horizon):
+        version = begins[event]
+        if version >= 0:
+            k = key[version]
+            begun[k] += 1
+            rank[version], there_since[version] = begun[k], there[k]
+        i = opens[event]
+        if i >= 0 and by[value[i]] < event:
+            k = key[value[i]]
+            count, at = there[k], begun_by[value[i]]
+            while at > 0:  # less those that began no later than the value was there
+                count -= tree[offset[k] + at - 1]
+                at -= at & -at
+            least[i] = count
+        version = ends[event]
+        while version >= 0:
+            k = key[version]
+            begun_by[version] = begun[k]
+            there[k] += 1
+            at = rank[version]
+            while at <= size[k + 1]:
+                tree[offset[k] + at - 1] += 1
+                at += at & -at
+            version = following[version]
+        i = closes[event]
+        if i >= 0:
+            k = key[value[i]]
+            most[i] = begun[k] - there_since[value[i]] - (1 if value[i] >= keys else 0)
+    return least, most

@@ -240,7 +240,7 @@ def past_edges(
     observed had done before these; and if `causal`, observed. Edges that time demands already are left out.
 
     `position`: of a write, its number in its session. `place_rows`, `place_begin`: the writes at each place,
-    in order. `key_places`, `key_begin`: the places of each key. `kept`: of a version that another session
+    in order. `key_places`, `key_begin`: the places of each key. `kept`: of a version that some operation
     observes, a number of its own; else -1.
 
     Returns source, target, label, and the operation by which the session came to know of the source.
@@ -248,7 +248,8 @@ def past_edges(
     sessions = session.max() + 1
     clock = np.zeros((sessions, sessions), np.int32)  # how many writes of each session each has seen
     through = np.full((sessions, sessions), -1, np.int64)  # the operation that last showed it more of them
-    clocks = np.zeros((kept.max() + 1 if causal else 0, sessions), np.int32)
+    clocks = np.zeros((kept.max() + 1 if causal else 0, sessions), np.int32)  # of the past of each version
+    complete = np.zeros(len(clocks), np.bool_)
     session_of_place = np.full(len(place_begin) - 1, -1, np.int64)
     for i in range(len(place)):
         session_of_place[place[i]] = session[i]
@@ -268,7 +269,8 @@ def past_edges(
             if is_end and observes[i] and writer[observed[i]] >= 0:
                 author = writer[observed[i]]
                 t = session[author]
-                if causal and t != s and kept[observed[i]] >= 0:
+                if causal:
+                    _resolve(observed[i], clocks, kept, complete, observed, writer, session, position)
                     seen = clocks[kept[observed[i]]]
                     for other in range(sessions):
                         if seen[other] > clock[s, other]:
@@ -303,3 +305,34 @@ def past_edges(
             if is_end and written[i] >= 0:
                 clock[s, s] = position[i] + 1
     return source[:count], target[:count], label[:count], via[:count]
+
+
+@njit(cache=True, nogil=True)
+def _resolve(
+    version: int,
+    clocks: NDArray[np.int32],
+    kept: Column,
+    complete: NDArray[np.bool_],
+    observed: Column,
+    writer: Column,
+    session: Column,
+    position: Column,
+) -> None:
+    """Complete the clock of a version that is observed for the first time: what cas made has in its past what
+    it was made from."""
+    chain = [version]
+    while True:
+        source = observed[writer[chain[-1]]] if writer[chain[-1]] >= 0 else -1
+        if source < 0 or complete[kept[source]] or source in chain:
+            break
+        chain.append(source)
+    for at in range(len(chain) - 1, -1, -1):
+        made = chain[at]
+        complete[kept[made]] = True
+        source = observed[writer[made]] if writer[made] >= 0 else -1
+        if source >= 0 and writer[source] >= 0:
+            mine, its = clocks[kept[made]], clocks[kept[source]]
+            for other in range(len(mine)):
+                mine[other] = max(mine[other], its[other])
+            author = writer[source]
+            mine[session[author]] = max(mine[session[author]], position[author] + 1)

@@ -220,15 +220,13 @@ class _Check:
         usable = ~known.repeated[columns.key]
         observes, writes = seen.observes & usable, (columns.written >= 0) & usable
         written = np.where(writes, columns.written, -1)
-        # Whose past others may come to know: versions that another session observes.
-        author = np.where(observes, known.writer[columns.observed], -1)
-        foreign = np.unique(columns.observed[(author >= 0) & (self.session != self.session[author])])
+        shown = np.unique(columns.observed[(columns.observed >= 0) & usable])
         sessions = int(self.session.max()) + 1
-        if (2 * sessions + len(foreign)) * sessions > CLOCK_ENTRIES_MAX:
+        if (2 * sessions + len(shown)) * sessions > CLOCK_ENTRIES_MAX:
             self.doubts.append(f"pram and causal are not judged: {sessions} sessions are too many")
             return {}
         kept = np.full(columns.values, -1, np.int64)
-        kept[foreign] = np.arange(len(foreign))
+        kept[shown] = np.arange(len(shown))
 
         rows = np.flatnonzero(writes)
         rows = rows[np.lexsort((columns.start[rows], self.session[rows]))]

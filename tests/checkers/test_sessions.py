@@ -357,7 +357,7 @@ class Oracle:
 
     def authors(self, one: Done, causal: bool) -> list[Done]:
         """What the write of the version that it observed brings along."""
-        found = [w for w in self.done if one.ok and w.wrote and w.wrote == one.observed]
+        found = [w for w in self.done if w.wrote and w.wrote == one.observed]
         for w in list(found):
             found += [a for a in self.done if a.process == w.process and a.start < w.start]
         return self.closed(found, causal) if causal else found
@@ -372,7 +372,7 @@ class Oracle:
         return found
 
     def authors_of(self, one: Done) -> list[Done]:
-        writers = [w for w in self.done if one.ok and w.wrote and w.wrote == one.observed]
+        writers = [w for w in self.done if w.wrote and w.wrote == one.observed]
         return writers + [
             a for w in writers for a in self.done if a.process == w.process and a.start < w.start
         ]
