@@ -18,6 +18,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from checkers._versions import Versions
+
 CYCLE_STARTS_MAX = 200
 """Vertices from which a shortest cycle is looked for."""
 
@@ -59,6 +61,31 @@ class Graph:
             if found and (not shortest or len(found) < len(shortest)):
                 shortest = found
         return shortest
+
+
+def order_told(known: Versions) -> Graph:
+    """What time, cas and numbers tell of the order of versions."""
+    columns = known.registers
+    graph = Graph(columns.values)
+    every = np.arange(columns.values)
+    usable = ~known.repeated[known.key]
+    begun = every[usable & (known.writer >= 0)]
+    there = every[usable & (known.by < known.horizon) & ((known.writer >= 0) | (every < columns.keys))]
+    version = np.concatenate([begun, there])
+    at = np.concatenate([known.since[begun], known.by[there]])
+    ends = np.arange(len(version)) >= len(begun)
+    order = np.lexsort((at, known.key[version]))
+    graph.add(*time_edges(known.key[version][order], version[order], ends[order], graph.vertices))
+
+    made = np.flatnonzero((columns.written >= 0) & (columns.observed >= 0) & ~known.repeated[columns.key])
+    numbered = every[usable & (known.number >= 0)]
+    numbered = numbered[np.lexsort((known.number[numbered], known.key[numbered]))]
+    before, after = numbered[:-1], numbered[1:]
+    rises = (known.key[before] == known.key[after]) & (known.number[before] < known.number[after])
+    source = np.concatenate([columns.observed[made], before[rises]])
+    target = np.concatenate([columns.written[made], after[rises]])
+    graph.add(source, target, np.full(len(source), -1), graph.vertices)
+    return graph
 
 
 def _back_to(start: int, after: dict[int, list[tuple[int, int]]]) -> list[tuple[int, int]]:

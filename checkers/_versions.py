@@ -116,3 +116,25 @@ def _numbers(
     shown = np.where(columns.written[told] >= 0, columns.written[told], columns.observed[told])
     number[shown] = number_of_row[told]
     return number
+
+
+def misnumbered(known: Versions) -> list[tuple[int, int, int]]:
+    """Where the system contradicts itself: a version, and two operations that were told different numbers for
+    it, or that were told its number for it and for another version."""
+    columns, numbers = known.registers, known.number_of_row
+    version = np.where(columns.written >= 0, columns.written, columns.observed)
+    told = np.flatnonzero((numbers >= 0) & ~known.repeated[columns.key] & (version >= columns.keys))
+    first = np.full(columns.values, -1, np.int64)
+    first[version[told][::-1]] = told[::-1]
+    differ = told[numbers[told] != known.number[version[told]]]
+    found = [(int(version[at]), int(first[version[at]]), int(at)) for at in differ]
+    shown = told[np.lexsort((version[told], known.number[version[told]], columns.key[told]))]
+    one, other = shown[:-1], shown[1:]
+    shared = (
+        (columns.key[one] == columns.key[other])
+        & (known.number[version[one]] == known.number[version[other]])
+        & (version[one] != version[other])
+    )
+    return found + [
+        (int(version[a]), int(a), int(b)) for a, b in zip(one[shared], other[shared], strict=True)
+    ]

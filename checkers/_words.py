@@ -44,6 +44,11 @@ def describe(history: History, row: int) -> str:
     elif op.f == "cas" and isinstance(op.value, list | tuple) and len(op.value) == 2:
         old, new = map(value_text, op.value)
         did = f"{'replaced' if ok else 'tried to replace'} {old} by {new}"
+    elif op.f == "watch" and isinstance(op.value, dict):
+        did = f"waited for a change past index {op.value.get('index')}"
+        if ok:
+            shown = history.ops[complete].value
+            did += f" and was shown {value_text(shown.get('value'))} at index {shown.get('index')}"
     elif op.value is None and ok:
         did = f"did {op.f} -> {value_text(history.ops[complete].value)}"
     else:

@@ -63,14 +63,14 @@ class Servers:
             known = versions(history)
         except NotARegister as error:
             return self._unknown(f"Not judged: {error}.")
-        lives, names = _lives(known, self.nodes)
+        life, names = lives(known, self.nodes)
         if not len(names):
             return self._unknown("There is nothing to judge: no operation says which node it talked to.")
-        seen = Seen.by(lives, known)
+        seen = Seen.by(life, known)
         earlier, same, judged = seen.pairs(known, one_sequence=self.one_sequence)
         back = np.flatnonzero(earlier[_MONOTONIC] >= 0)
         torn = np.flatnonzero((earlier[_PREFIX] >= 0) & (earlier[_MONOTONIC] < 0))
-        finding = _Finding(known, [names[life] for life in lives.tolist()])
+        finding = _Finding(known, [names[one] for one in life.tolist()])
         evidence = [
             *(finding.back(at, int(earlier[_MONOTONIC, at]), int(same[at])) for at in back[:EVIDENCE_MAX]),
             *(finding.torn(at, int(earlier[_PREFIX, at])) for at in torn[:EVIDENCE_MAX]),
@@ -107,7 +107,7 @@ class Servers:
         return Verdict(checker=self.name, valid="unknown", summary=summary)
 
 
-def _lives(known: Versions, nodes: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+def lives(known: Versions, nodes: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
     """The life of a server that each operation fell into, from 0 (-1: of none), and each life's node.
 
     A life ends when the node has been killed: an operation that was invoked before was answered before, if at

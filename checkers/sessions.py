@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 from checkers._registers import NotARegister
 from checkers._seen import Seen, ids
 from checkers._version_words import Words
-from checkers._versions import Versions, Writes, versions
+from checkers._versions import Versions, Writes, misnumbered, versions
 from harness.history import OK, History
 from harness.verdict import Evidence, Validity, Verdict, worst
 
@@ -144,7 +144,9 @@ class _Check:
 
     def _contradictions(self) -> None:
         """What no pair of operations shows, but a circle of them does."""
-        told = self._told()
+        from checkers._version_graph import order_told
+
+        told = order_told(self.known)
         if circle := told.cycle():
             self._circle("version order", circle)
             return
@@ -156,32 +158,6 @@ class _Check:
                 self._circle(name, circle)
         if not any(map(self.broken.get, open_)):
             self._circle("guarantees together", self._demanding(told, open_).cycle())
-
-    def _told(self) -> Graph:
-        """What time, cas and numbers tell of the order."""
-        from checkers._version_graph import Graph, time_edges
-
-        known, columns = self.known, self.known.registers
-        graph = Graph(columns.values)
-        every = np.arange(columns.values)
-        usable = ~known.repeated[known.key]
-        begun = every[usable & (known.writer >= 0)]
-        there = every[usable & (known.by < known.horizon) & ((known.writer >= 0) | (every < columns.keys))]
-        version = np.concatenate([begun, there])
-        at = np.concatenate([known.since[begun], known.by[there]])
-        ends = np.arange(len(version)) >= len(begun)
-        order = np.lexsort((at, known.key[version]))
-        graph.add(*time_edges(known.key[version][order], version[order], ends[order], graph.vertices))
-
-        made = np.flatnonzero((columns.written >= 0) & (columns.observed >= 0) & ~known.repeated[columns.key])
-        numbered = every[usable & (known.number >= 0)]
-        numbered = numbered[np.lexsort((known.number[numbered], known.key[numbered]))]
-        before, after = numbered[:-1], numbered[1:]
-        rises = (known.key[before] == known.key[after]) & (known.number[before] < known.number[after])
-        source = np.concatenate([columns.observed[made], before[rises]])
-        target = np.concatenate([columns.written[made], after[rises]])
-        graph.add(source, target, np.full(len(source), -1), graph.vertices)
-        return graph
 
     def _demanding(self, told: Graph, names: Sequence[str]) -> Graph:
         """With what these guarantees demand."""
@@ -273,32 +249,11 @@ class _Check:
 
     def _misnumbered(self) -> list[Evidence]:
         """Versions with two numbers, and numbers with two versions."""
-        known, columns, words = self.known, self.known.registers, self.words
-        version = np.where(columns.written >= 0, columns.written, columns.observed)
-        told = (known.number_of_row >= 0) & ~known.repeated[columns.key] & (version >= columns.keys)
-        found = []
-        for at in np.flatnonzero(told & (known.number_of_row != known.number[version])).tolist():
-            first = int(np.flatnonzero(told & (version == version[at]))[0])
-            said = (
-                f"the system gave {words.value(int(version[at]))} two versions: {known.number_of_row[first]} "
-                f"as {words.say(first)}, and {known.number_of_row[at]} as {words.say(at)}"
-            )
-            found.append(self._evidence("version numbers", int(version[at]), said, [first, at]))
-        shown = np.flatnonzero(told)
-        shown = shown[np.lexsort((version[shown], known.number[version[shown]], columns.key[shown]))]
-        one, other = shown[:-1], shown[1:]
-        twice = (
-            (columns.key[one] == columns.key[other])
-            & (known.number[version[one]] == known.number[version[other]])
-            & (version[one] != version[other])
-        )
-        for a, b in zip(one[twice].tolist(), other[twice].tolist(), strict=True):
-            said = (
-                f"the system gave two values one version, {known.number[version[a]]}: {words.say(a)}, and "
-                f"{words.say(b)}"
-            )
-            found.append(self._evidence("version numbers", int(version[a]), said, [a, b]))
-        return found
+        words = self.words
+        return [
+            self._evidence("version numbers", version, *words.misnumbered(version, *operations))
+            for version, *operations in misnumbered(self.known)
+        ]
 
     def _pair(self, name: str, at: int, before: int, same: int) -> Evidence:
         """An operation that goes back behind an earlier one of its session."""
@@ -331,19 +286,13 @@ class _Check:
     def _circle(self, name: str, circle: list[tuple[int, int]]) -> None:
         """Demands that cannot all be met."""
         words = self.words
-        steps: list[str] = []
-        operations: list[int] = []
-        for (earlier, _), (later, label) in zip([circle[-1], *circle], circle, strict=False):
-            if label < 0:
-                why, shown = words.older(earlier, later)
-                steps.append(f"{words.value(earlier)} is older than {words.value(later)}: {why}")
-                operations += shown
-                continue
-            before = self._before(label, earlier)
-            had = words.say(before) if before >= 0 else f"with {words.value(earlier)} in its past"
-            steps.append(f"{had}, {words.say(label)}")
-            operations += [before if before >= 0 else words.writer(earlier), label]
-        said = f"no order of the versions fits: {'; '.join(steps)}"
+
+        def demand(version: int, operation: int) -> tuple[str, list[int]]:
+            before = self._before(operation, version)
+            had = words.say(before) if before >= 0 else f"with {words.value(version)} in its past"
+            return f"{had}, {words.say(operation)}", [words.writer(version), before, operation]
+
+        said, operations = words.circle(circle, demand)
         self.broken[name] = 1
         self.evidence[name] = [self._evidence(name, circle[-1][0], said, operations)]
 

@@ -215,7 +215,7 @@ def test_a_value_written_twice_makes_its_key_unknown_unless_there_are_versions(r
 
 def test_versions_that_contradict_each_other_are_told(recorded: Recorded) -> None:
     two = one_after_another((0, "write", 1, None, 4), (1, "read", 1, None, 5))
-    assert "gave 1 two versions: 4" in Sessions([MR]).check(recorded(*two)).summary
+    assert "gave 1 two versions, 4 and 5" in Sessions([MR]).check(recorded(*two)).summary
     shared = one_after_another((0, "write", 1, None, 4), (1, "write", 2, None, 4))
     assert "gave two values one version, 4" in Sessions([MR]).check(recorded(*shared)).summary
 
