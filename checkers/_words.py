@@ -68,6 +68,9 @@ def _did(op: Op, result: Any) -> str:
         return f"replaced {value_text(argument[0])} by {value_text(argument[1])}"
     if f in ("dequeue", "pop", "delete-min", "peek"):
         return "found it empty" if result is None else f"{_PAST[f]} {value_text(result)}"
+    if f == "watch" and isinstance(argument, dict) and isinstance(result, dict):
+        shown = f"{value_text(result.get('value'))} at index {result.get('index')}"
+        return f"waited for a change past index {argument.get('index')} and was shown {shown}"
     if f == "append" and type(result) is int and result != argument:
         return f"appended {value_text(argument)} at offset {result}"
     if f in ("add", "remove") and result is False:
@@ -86,6 +89,8 @@ def _did(op: Op, result: Any) -> str:
 def _tried(op: Op) -> str:
     if op.f == "cas" and isinstance(op.value, list | tuple) and len(op.value) == 2:
         return f"tried to replace {value_text(op.value[0])} by {value_text(op.value[1])}"
+    if op.f == "watch" and isinstance(op.value, dict):
+        return f"waited for a change past index {op.value.get('index')}"
     return f"tried to {op.f}" + ("" if op.value is None else f" {value_text(op.value)}")
 
 
