@@ -16,7 +16,7 @@ from checkers.linearizable import Linearizable
 from checkers.models import IMPOSSIBLE, UNKNOWN, Call, Model, model_named
 from harness.history import History, Op, OpType
 
-THOROUGH = bool(os.environ.get("SPLITBRAIN_THOROUGH"))
+THOROUGH = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
 EXHAUSTIVE = settings(
     max_examples=100_000 if THOROUGH else 300,
     deadline=None,

@@ -18,7 +18,7 @@ from harness.verdict import Verdict, Violation
 
 Recorded = Callable[..., History]
 
-THOROUGH = bool(os.environ.get("SPLITBRAIN_THOROUGH"))
+THOROUGH = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
 EXAMPLES = settings(
     max_examples=100_000 if THOROUGH else 400,
     deadline=None,

@@ -15,7 +15,7 @@ from harness.history import NEMESIS, History
 Recorded = Callable[..., History]
 Row = tuple[Any, ...]
 
-THOROUGH = bool(os.environ.get("SPLITBRAIN_THOROUGH"))
+THOROUGH = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
 
 
 def did(

@@ -378,7 +378,7 @@ class Oracle:
         ]
 
 
-THOROUGH = bool(os.environ.get("SPLITBRAIN_THOROUGH"))
+THOROUGH = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
 
 
 @given(

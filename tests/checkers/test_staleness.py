@@ -14,7 +14,7 @@ from harness.history import History
 Recorded = Callable[..., History]
 Row = tuple[Any, ...]
 
-THOROUGH = bool(os.environ.get("SPLITBRAIN_THOROUGH"))
+THOROUGH = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
 
 
 def did(at: float, process: int, f: str, value: Any, node: str = "n1") -> list[Row]:

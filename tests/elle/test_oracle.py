@@ -24,7 +24,7 @@ from checkers.elle.analysis import Options, analyse
 from checkers.elle.transactions import Workload, from_history
 from harness.history import History, Op, OpType
 
-THOROUGH = bool(os.environ.get("SPLITBRAIN_THOROUGH"))
+THOROUGH = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
 EXHAUSTIVE = settings(
     max_examples=100_000 if THOROUGH else 300,
     deadline=None,
