@@ -143,3 +143,29 @@ MUTANTS = (
     _raft(48, raft.LeasesWithoutMargin, grounds.skewed_clocks, 60, "Leader Lease"),
     _raft(0, AcknowledgesBeforeReplication, grounds.mixed_faults, 20, "Leader Completeness"),
 )
+
+DRILLS: tuple[Ground, ...] = (
+    grounds.a_leader_fails,
+    grounds.a_deaf_server_hears_again,
+    grounds.a_transfer_under_load,
+    grounds.two_leaders_change_members,
+)
+
+EQUIVALENT = (
+    (
+        25,
+        "The applied index is not saved together with the state: an entry is applied twice after a crash.",
+        "The state lives in memory and is made anew from snapshot and log; a snapshot has its index inside.",
+    ),
+    (
+        36,
+        "A snapshot that is refused is not read to its end, and blocks what comes behind it.",
+        "Chunks are messages like others, each with its length.",
+    ),
+    (
+        39,
+        "A server campaigns with a configuration that is committed but not applied.",
+        "A configuration is in force from the moment it is in the log (thesis section 4.1).",
+    ),
+)
+"""Bugs of the list that cannot be made in proconsul: number, bug and reason."""
