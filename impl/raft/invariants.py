@@ -275,8 +275,8 @@ class RaftInvariants:
                     f"{core.id} rewrites its log while it leads term {core.term}",
                     servers=(core.id,),
                     term=core.term,
-                    expected=server.last_index,
-                    found=log.last_index,
+                    expected=server.rewrites,
+                    found=log.rewrites,
                 )
             first = log.base_index + 1
             server.rewrites = log.rewrites

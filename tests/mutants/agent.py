@@ -24,7 +24,7 @@ from impl.server.driver import Driver
 from impl.server.duties import Duties
 from impl.state import StateMachine
 
-MODULES = ("raft", "gossip", "shell", "acknowledges_before_replication", "never_refutes")
+MODULES = ("raft", "gossip", "state", "shell", "acknowledges_before_replication", "never_refutes")
 
 _PARTS: dict[type, str] = {
     Raft: "raft",

@@ -186,15 +186,6 @@ class AppliesBeforeCommit(Raft):
         return super().take()
 
 
-class CommitsWithoutQuorum(Raft):
-    """The leader commits what its own disk has, without waiting for a quorum."""
-
-    def _maybe_commit(self) -> None:
-        index = self._own_match_index()
-        if index > self.commit_index and self._may_commit(index):
-            self._commit_to(index)
-
-
 # ---- Snapshots
 
 
