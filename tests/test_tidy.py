@@ -136,14 +136,21 @@ def test_the_cores_see_no_input_output_time_or_chance() -> None:
 
 
 def random_calls(tree: ast.AST) -> Iterator[int]:
-    """Lines where functions of the module `random` are called (and not of a parameter of that name)."""
+    """Lines where functions of the module `random` are called (and not of a variable of that name)."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef) and "random" in [argument.arg for argument in node.args.args]:
+        if isinstance(node, ast.FunctionDef) and "random" in variables_of(node):
             continue
         called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
         if called.startswith("random.") and called != "random.Random":
             yield getattr(node, "lineno", 0)
         yield from random_calls(node)
+
+
+def variables_of(function: ast.FunctionDef) -> set[str]:
+    """Its parameters, and the names that it assigns to."""
+    named = {argument.arg for argument in function.args.args}
+    names = (node for node in ast.walk(function) if isinstance(node, ast.Name))
+    return named | {name.id for name in names if isinstance(name.ctx, ast.Store)}
 
 
 def is_a_set(node: ast.expr) -> bool:
@@ -187,3 +194,4 @@ def test_the_rules_have_teeth() -> None:
     assert is_a_set(ast.parse("set(x)", mode="eval").body)
     assert list(random_calls(ast.parse("def f():\n    return random.choice(x)"))) == [2]
     assert not list(random_calls(ast.parse("def f(random):\n    return random.choice(x)")))
+    assert not list(random_calls(ast.parse("def f():\n    random = Random(1)\n    return random.choice(x)")))
