@@ -18,7 +18,14 @@ history one read, halfway, misses the newest write that was certainly over befor
 
 from __future__ import annotations
 
+import argparse
+import json
 import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,11 +137,13 @@ def _apply(state: dict[int, Any], micro: Micro) -> Micro:
 
 
 def _remember(over: dict[int, tuple[Any, Any]], micro: list[Micro]) -> None:
-    """Per key, the newest value that an operation that is over has shown, and the one before it."""
-    for _, key, value in micro:
-        newest = value[-1] if isinstance(value, list) and value else value
-        if newest is not None and not isinstance(newest, list) and over.get(key, (None,))[0] != newest:
-            over[key] = (newest, over.get(key, (None,))[0])
+    """Per key, the newest value that a transaction that is over has shown, and what others had shown
+    before."""
+    shown = {key: value[-1] if isinstance(value, list) and value else value for _, key, value in micro}
+    for key, newest in shown.items():
+        known = over.get(key, (None,))[0]
+        if newest is not None and not isinstance(newest, list) and known != newest:
+            over[key] = (newest, known)
 
 
 def _make_stale(micro: list[Micro], over: dict[int, tuple[Any, Any]]) -> bool:
@@ -179,3 +188,108 @@ def write_edn(json_lines: Path, path: Path) -> None:
                 "value": [[Keyword(f), key, value] for f, key, value in op.value],
             }
             file.write(edn.dumps(event) + "\n")
+
+
+# --- Measuring -----------------------------------------------------------------------------------------
+
+
+def measure(file: Path, workload: Workload) -> dict[str, Any]:
+    """Reads and analyses the file once with warm kernels, in a process of its own: seconds, memory,
+    verdict."""
+    code = (
+        "import json, resource, sys, time\n"
+        "from pathlib import Path\n"
+        "from checkers.elle import analysis, reader\n"
+        "began = time.perf_counter()\n"
+        "small = reader.read(sys.argv[3])\n"
+        "analysis.analyse(small, sys.argv[2]).verdict()\n"
+        "loaded = time.perf_counter()\n"
+        "transactions = reader.read(sys.argv[1])\n"
+        "read = time.perf_counter()\n"
+        "verdict = analysis.analyse(transactions, sys.argv[2]).verdict()\n"
+        "over = time.perf_counter()\n"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "print(json.dumps({'load': loaded - began, 'read': read - loaded, 'analyse': over - read, 'peak': peak,\n"
+        "                  'valid': verdict.valid, 'anomalies': list(verdict.details['anomalies'])}))\n"
+    )
+    warm = file.parent / f"warm-{workload}.jsonl"
+    if not warm.exists():
+        write_json_lines(generate(500, workload=workload, crash_rate=0.01, bad=True, seed=1), warm)
+    command = [sys.executable, "-c", code, str(file), workload, str(warm)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured
+
+
+def with_jar(jar: Path, file: Path, workload: Workload) -> str:
+    """The same file through elle-cli: seconds of the whole process, and its verdict."""
+    converted = file.with_suffix(".edn")
+    write_edn(file, converted)
+    began = time.perf_counter()
+    done = subprocess.run(
+        ["java", "-Xmx12g", "-jar", str(jar), "--model", workload, str(converted)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    seconds = time.perf_counter() - began
+    lines = [line for line in done.stdout.splitlines() if line.startswith(str(converted))]
+    return f"{seconds:.1f} s, {lines[-1].split()[-1] if lines else f'failed ({done.returncode})'}"
+
+
+def row(file: Path, workload: Workload, jar: Path | None, expected: str) -> tuple[list[str], float]:
+    """A row of the table, and how long loading the kernels took."""
+    runs = [measure(file, workload) for _ in range(3)]
+    best = {name: min(run[name] for run in runs) for name in ("load", "read", "analyse")}
+    verdict = runs[0]["valid"]
+    told = verdict if verdict == expected else f"{verdict} (WRONG: {expected})"
+    anomalies = ", ".join(runs[0]["anomalies"])
+    cells = [
+        f"{best['read']:.2f}",
+        f"{best['analyse']:.3f}",
+        f"{max(run['peak'] for run in runs):.0f}",
+        told + (f": {anomalies}" if anomalies else ""),
+        "skipped: no jar" if jar is None else with_jar(jar, file, workload),
+    ]
+    return cells, best["load"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--transactions", default="10000,100000", help="sizes, by comma")
+    parser.add_argument("--workload", default="list-append,rw-register")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--jar", type=Path, help="elle-cli's standalone jar")
+    options = parser.parse_args()
+    if options.jar is None or shutil.which("java") is None:
+        print("Elle itself is skipped: it needs --jar=ELLE-CLI.jar and Java 21.", file=sys.stderr)
+        options.jar = None
+    print(
+        "| workload | transactions | crash rate | history | read s | analyse s | peak MB | verdict | elle-cli |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    loads = []
+    with tempfile.TemporaryDirectory(prefix="elle-") as folder:
+        for size in map(int, options.transactions.split(",")):
+            for workload in options.workload.split(","):
+                for crash_rate in (0.0, 0.01):
+                    for bad in (False, True):
+                        file = Path(folder) / "history.jsonl"
+                        ops = generate(
+                            size, workload=workload, crash_rate=crash_rate, bad=bad, seed=options.seed
+                        )
+                        write_json_lines(ops, file)
+                        cells, load = row(file, workload, options.jar, "invalid" if bad else "valid")
+                        loads.append(load)
+                        kind = "one stale read" if bad else "good"
+                        print(
+                            f"| {workload} | {size} | {crash_rate:.0%} | {kind} | {' | '.join(cells)} |",
+                            flush=True,
+                        )
+    print(f"\nLoading the kernels, from the cache: {min(loads):.1f} s a process.")
+
+
+if __name__ == "__main__":
+    main()

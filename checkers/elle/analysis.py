@@ -68,7 +68,7 @@ class Analysis:
             checker=checker,
             valid=self.valid,
             summary=self._summary(ruled_out),
-            evidence=[case.evidence(self.transactions) for case in (one_of_each + rest)[:EVIDENCE_MAX]],
+            evidence=[case.evidence() for case in (one_of_each + rest)[:EVIDENCE_MAX]],
             details={
                 "workload": self.workload,
                 "consistency models": list(self.options.models),
@@ -102,6 +102,9 @@ class _History(Protocol):
     """`lists.ListAppend` or `registers.RwRegister`."""
 
     @property
+    def transactions(self) -> Transactions: ...
+
+    @property
     def findings(self) -> _findings.Findings: ...
 
     inferred_effort: ClassVar[int]
@@ -110,9 +113,11 @@ class _History(Protocol):
     @property
     def edges(self) -> int: ...
 
-    def consistent(self, level: int) -> bool: ...
+    def suspect(self, level: int) -> tuple[_History, int] | None: ...
 
-    def graph(self, level: int, *, decides: bool) -> graph.Graph: ...
+    def graph(self, level: int) -> graph.Graph: ...
+
+    def explainer(self) -> cases.Explainer: ...
 
 
 def analyse(transactions: Transactions, workload: Workload, options: Options | None = None) -> Analysis:
@@ -123,33 +128,29 @@ def analyse(transactions: Transactions, workload: Workload, options: Options | N
     options = options or Options()
     forbidden = consistency.forbidden(options.models, options.anomalies)
     of_workload(transactions, workload)
-    history, explainer = _history(transactions, workload)
-    found = cases.of_findings(transactions, history.findings)
-    counts = {name: int(count) for name, count in zip(NAMES, history.findings.counts, strict=True) if count}
     if workload == "rw-register" and "garbage-read" not in options.anomalies:
         # What nobody wrote may have been there before the history began.
         forbidden.discard("garbage-read")
-    highest = max(level for level, suffix in enumerate(LEVELS) if _needs(forbidden, suffix))
+    history = _history(transactions, workload)
+    found = cases.of_findings(transactions, history.findings)
+    counts = {name: int(count) for name, count in zip(NAMES, history.findings.counts, strict=True) if count}
     unsure: list[str] = []
     details: dict[str, Any] = {}
-    edges = 1
-    if not history.consistent(highest):
-        known: dict[int, dict[str, int]] = {}
-        for level in range(highest + 1):
-            dependencies = history.graph(level, decides=level == highest)
-            cyclic = cycles.find(
-                dependencies, level, options.cycle_search_timeout, history.inferred_effort, known
-            )
-            unsure += cyclic.unsure
-            for cycle in cyclic.cycles:
-                counts[cycle.type] = counts.get(cycle.type, 0) + 1
-                found.setdefault(cycle.type, []).append(cases.of_cycle(explainer, cycle))
-            for name, members in cyclic.proven.items():
-                counts[name] = 1
-                found[name] = [cases.of_component(name, members)]
-            details |= {"components": cyclic.components, "largest component": cyclic.largest}
-    else:
-        edges = history.edges
+    highest = max(level for level, suffix in enumerate(LEVELS) if _needs(forbidden, suffix))
+    suspect, lowest = history.suspect(highest) or (history, highest + 1)
+    known: dict[int, dict[str, int]] = {}
+    for level in range(lowest, highest + 1):
+        cyclic = cycles.find(
+            suspect.graph(level), level, options.cycle_search_timeout, suspect.inferred_effort, known
+        )
+        unsure += cyclic.unsure
+        for cycle in cyclic.cycles:
+            counts[cycle.type] = counts.get(cycle.type, 0) + 1
+            found.setdefault(cycle.type, []).append(cases.of_cycle(suspect.explainer(), cycle))
+        for name, members in cyclic.proven.items():
+            counts[name] = 1
+            found[name] = [cases.of_component(suspect.transactions, name, members)]
+        details |= {"components": cyclic.components, "largest component": cyclic.largest}
     return Analysis(
         workload=workload,
         options=options,
@@ -158,21 +159,19 @@ def analyse(transactions: Transactions, workload: Workload, options: Options | N
         cases=found,
         counts=counts,
         unsure=tuple(unsure),
-        nothing=_nothing(transactions, edges),
+        nothing=_nothing(transactions, history.edges),
         details=details,
     )
 
 
-def _history(transactions: Transactions, workload: Workload) -> tuple[_History, cases.Explainer]:
+def _history(transactions: Transactions, workload: Workload) -> _History:
     if workload == "list-append":
-        from checkers.elle.lists import ListAppend, ListReasons
+        from checkers.elle.lists import ListAppend
 
-        lists = ListAppend.of(transactions)
-        return lists, ListReasons(lists)
-    from checkers.elle.registers import RegisterReasons, RwRegister
+        return ListAppend.of(transactions)
+    from checkers.elle.registers import RwRegister
 
-    registers = RwRegister.of(transactions)
-    return registers, RegisterReasons(registers)
+    return RwRegister.of(transactions)
 
 
 def _needs(forbidden: Iterable[str], suffix: str) -> bool:

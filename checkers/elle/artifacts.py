@@ -25,8 +25,7 @@ def as_elle(analysis: Analysis) -> dict[str, Any]:
     valid: Any = {"valid": True, "invalid": False}.get(analysis.valid, "unknown")
     result: dict[str, Any] = {"valid?": valid}
     anomalies: dict[str, Any] = {
-        name: [_case(analysis.transactions, case) for case in analysis.cases[name]]
-        for name in analysis.broken
+        name: [_case(case) for case in analysis.cases[name]] for name in analysis.broken
     }
     if analysis.forbidden.intersection(analysis.unsure):
         anomalies[UNSURE] = [{"anomaly-spec-type": name} for name in analysis.unsure]
@@ -43,8 +42,8 @@ def as_elle(analysis: Analysis) -> dict[str, Any]:
     return result | {"verdict": msgspec.to_builtins(analysis.verdict())}
 
 
-def _case(transactions: Transactions, case: Case) -> dict[str, Any]:
-    ops = [_op(transactions, one) for one in case.transactions]
+def _case(case: Case) -> dict[str, Any]:
+    ops = [_op(case.columns, one) for one in case.transactions]
     if not case.edges:
         return {"type": case.type, "ops": ops, "why": case.summary}
     steps = [
@@ -79,7 +78,7 @@ def write(analysis: Analysis, directory: Path, picture_bytes_max: int) -> None:
         for number, case in enumerate(cases):
             if not case.edges:
                 continue
-            drawn = picture.cycle_svg(analysis.transactions, case)
+            drawn = picture.cycle_svg(case)
             if len(drawn.encode()) <= picture_bytes_max:
                 (directory / name).mkdir(exist_ok=True)
                 (directory / name / f"{number}.svg").write_text(drawn, encoding="utf-8")

@@ -21,6 +21,8 @@ from harness.verdict import Evidence
 
 @dataclass(frozen=True, slots=True)
 class Case:
+    columns: Transactions
+    """What the case's transactions are of."""
     type: str
     summary: str
     transactions: tuple[int, ...]
@@ -31,7 +33,8 @@ class Case:
     names: tuple[tuple[int, str], ...] = ()
     """What the summary and the reasons call the cycle's transactions, and others that they mention."""
 
-    def evidence(self, columns: Transactions) -> Evidence:
+    def evidence(self) -> Evidence:
+        columns = self.columns
         events = set()
         for transaction in {*self.transactions, *dict(self.names)}:
             events |= {int(columns.invoke[transaction]), int(columns.complete[transaction])}
@@ -75,6 +78,7 @@ def of_cycle(explainer: Explainer, cycle: Cycle) -> Case:
     )
     who = "; ".join(f"{name}: {transaction_text(columns, t)}" for t, name in names.items())
     return Case(
+        columns=columns,
         type=cycle.type,
         summary=f"{who}. {before}. So each would have to come before itself.",
         transactions=tuple(around),
@@ -84,8 +88,9 @@ def of_cycle(explainer: Explainer, cycle: Cycle) -> Case:
     )
 
 
-def of_component(name: str, members: list[int]) -> Case:
+def of_component(columns: Transactions, name: str, members: list[int]) -> Case:
     return Case(
+        columns=columns,
         type=name,
         summary=f"among {len(members)} transactions that all depend on each other there is such a cycle; the "
         f"search for one to show was cut short (--cycle-search-timeout)",
@@ -142,7 +147,7 @@ class _Found:
 
     def case(self, summary: str, *others: int) -> Case:
         chosen = sorted({self.one, *others})
-        return Case(self.name, summary, tuple(chosen))
+        return Case(self.columns, self.name, summary, tuple(chosen))
 
 
 def _internal(found: _Found) -> Case:

@@ -219,7 +219,7 @@ def forbidden(models: Iterable[str], anomalies: Iterable[str] = ()) -> set[str]:
         raise UnknownName(f"no anomaly {min(strange)!r}; there are {', '.join(ANOMALIES)}")
     for name in _reach(map(model, models), WEAKER):
         direct.update(FORBIDS.get(name, ()))
-    return _reach(direct, _reversed(ANOMALY_IMPLIES))
+    return _reach(direct, _IMPLIED_BY)
 
 
 def implied(anomalies: Iterable[str]) -> set[str]:
@@ -231,7 +231,7 @@ def boundary(anomalies: Iterable[str]) -> tuple[list[str], list[str]]:
     """The weakest models that the anomalies rule out, and the stronger ones that go with them."""
     present = implied(anomalies)
     broken = {name for name, names in FORBIDS.items() if present.intersection(names)}
-    impossible = _reach(broken, _reversed(WEAKER))
+    impossible = _reach(broken, _STRONGER)
     weakest = {name for name in impossible if not impossible & (_reach([name], WEAKER) - {name})}
     return sorted(weakest), sorted(impossible - weakest)
 
@@ -253,3 +253,7 @@ def _reversed(graph: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]
         for other in others:
             turned.setdefault(other, []).append(name)
     return {name: tuple(others) for name, others in turned.items()}
+
+
+_IMPLIED_BY = _reversed(ANOMALY_IMPLIES)
+_STRONGER = _reversed(WEAKER)

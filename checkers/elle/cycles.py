@@ -117,9 +117,16 @@ class Cycles:
 
 
 def is_acyclic(graph: Graph) -> bool:
+    return not len(members(graph))
+
+
+def members(graph: Graph) -> NDArray[np.int64]:
+    """The transactions that are on some cycle."""
     first, to, how = _graph.rows(graph.nodes, graph.source, graph.target, graph.edge)
-    _, count = _graph.components(first, to, how, _ALLOWED["G2"])
-    return bool(count == graph.nodes)
+    component, count = _graph.components(first, to, how, _ALLOWED["G2"])
+    if count == graph.nodes:
+        return np.empty(0, np.int64)
+    return np.flatnonzero((np.bincount(component, minlength=count)[component] > 1)[: graph.transactions])
 
 
 def find(graph: Graph, level: int, timeout_ms: int, inferred_effort: int, known: Known) -> Cycles:

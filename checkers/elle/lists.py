@@ -82,11 +82,15 @@ class ListAppend:
     def edges(self) -> int:
         return len(self.dependencies.edge)
 
-    def consistent(self, level: int) -> bool:
-        """Whether the transactions have no cycle at the level, nor, then, at a lower one."""
-        return cycles.is_acyclic(self.graph(level, decides=True))
+    def suspect(self, level: int) -> tuple[ListAppend, int] | None:
+        """None if the transactions have no cycle at the level, nor, then, at a lower one. Else the history in
+        which to look for cycles, and from which level on."""
+        return None if cycles.is_acyclic(self.graph(level)) else (self, 0)
 
-    def graph(self, level: int, *, decides: bool) -> Graph:
+    def explainer(self) -> ListReasons:
+        return ListReasons(self)
+
+    def graph(self, level: int) -> Graph:
         """All edges that hold at the level."""
         return with_order(self.dependencies, level, self.transactions, self.happened)
 

@@ -58,8 +58,9 @@ class _Box:
         return x + dx * min(scale, 1.0), y + dy * min(scale, 1.0)
 
 
-def cycle_svg(transactions: Transactions, case: Case) -> str:
+def cycle_svg(case: Case) -> str:
     """The picture as a file."""
+    transactions = case.columns
     names = dict(case.names)
     texts = [_lines(transactions, names[one], one) for one in case.transactions]
     boxes = _placed(texts)

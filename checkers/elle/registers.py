@@ -22,10 +22,13 @@ from checkers.elle.words import Names, Reason, order_reason
 from harness.history import FAIL, OK
 
 ROUNDS_MAX = 30
-WORK_MAX = 20_000_000_000
+WORK_MAX = 10_000_000_000
 """Edges times chains that one inference may cost: some ten seconds."""
-NAMING_WORK_MAX = 300_000_000
-"""And where it decides no verdict, but only how bad a violation is."""
+PART_MAX = 2000
+"""A history of so many transactions is looked at as a whole, to find out how bad its cycles are. Of a longer
+one it is the transactions on cycles and those around them."""
+NEIGHBOURS_MAX = 3
+"""So far around, if need be."""
 SUMS_MAX = 256
 """With more chains than that it is not kept which clocks have changed."""
 
@@ -92,22 +95,51 @@ class RwRegister:
     def edges(self) -> int:
         return len(self.reads)
 
-    def consistent(self, level: int) -> bool:
-        """Whether the transactions have no cycle at the level, nor, then, at a lower one."""
-        inference = Inference(self, level, WORK_MAX)
-        inference.close(SERIALIZABLE, while_acyclic=True)
+    def suspect(self, level: int) -> tuple[RwRegister, int] | None:
+        """None if the transactions have no cycle at the level, nor, then, at a lower one. Else the part of
+        the history in which to look for cycles, and from which level on."""
+        inference = Inference(self, level)
+        inference.close(SERIALIZABLE)
         self.finished.append(inference.finished)
-        return cycles.is_acyclic(inference.graph)
+        chosen = np.zeros(len(self.transactions), np.bool_)
+        chosen[cycles.members(inference.graph)] = True
+        if not chosen.any():
+            return None
+        for _ in range(NEIGHBOURS_MAX):
+            chosen = self._and_around(chosen)
+            if chosen.sum() > len(chosen) // 2:
+                break
+            history = RwRegister.of(self.transactions.take(chosen))
+            closer = Inference(history, level)
+            closer.close(SERIALIZABLE)
+            if len(cycles.members(closer.graph)):
+                return history, 0
+        return self, 0 if len(chosen) <= PART_MAX else level
 
-    def graph(self, level: int, *, decides: bool) -> Graph:
-        """All edges that hold at the level, as far as they can be inferred. `decides`: there must be a
-        cycle."""
-        inference = Inference(self, level, WORK_MAX if decides else NAMING_WORK_MAX)
-        self.inferences[level] = inference
+    def _and_around(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The transactions, those that they read of, those that read of them, and if these are not too many,
+        all that went on meanwhile."""
+        transactions, registers = self.transactions, self.registers
+        reads = self.reads[self.saw[self.reads] >= 0]
+        reader, writer = registers.of[reads], registers.of[self.saw[reads]]
+        around = chosen.copy()
+        around[writer[chosen[reader]]] = True
+        around[reader[chosen[writer]]] = True
+        first, last = transactions.invoke[chosen].min(), transactions.complete[chosen].max()
+        begun = transactions.invoke <= last
+        meanwhile = begun & ((transactions.complete >= first) | (transactions.complete < 0))
+        return around | meanwhile if meanwhile.sum() <= PART_MAX else around
+
+    def graph(self, level: int) -> Graph:
+        """All edges that hold at the level, as far as they can be inferred."""
+        inference = self.inferences[level] = Inference(self, level)
         inference.close(CONSISTENT_VIEW)
         if cycles.is_acyclic(inference.graph):
             inference.close(SERIALIZABLE)
         return inference.graph
+
+    def explainer(self) -> RegisterReasons:
+        return RegisterReasons(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,41 +157,38 @@ class Round:
 class Inference:
     """What follows at one level."""
 
-    def __init__(self, history: RwRegister, level: int, work_max: int) -> None:
+    def __init__(self, history: RwRegister, level: int) -> None:
         self.history = history
         self.level = level
         self.graph = with_order(history.known, level, history.transactions, history.happened)
         self.rounds: list[Round] = []
         self.finished = True
         """Whether everything was inferred that can be."""
-        self._work = work_max
-        self._cyclic = False
+        self._work = WORK_MAX
         self._reads = _premises(history, history.reads)
         self._chains = _chains(history, level, self.graph)
         self._writers = _writers(history, self._chains)
 
-    def close(self, premise: int, *, while_acyclic: bool = False) -> None:
-        """Infer until nothing new comes of it, or there is a cycle.
+    def close(self, premise: int) -> None:
+        """Infer until nothing new comes of it.
 
         CONSISTENT_VIEW: over ways without anti-dependencies, so those inferred lead nowhere: they come last.
         """
         every = np.ones(_graph.KINDS * (SERIALIZABLE + 1), np.bool_)
         if premise == SERIALIZABLE:
-            self._repeat(premise, every, (("overwriters", RW), ("overwritten", WW)), while_acyclic)
+            self._repeat(premise, every, (("overwriters", RW), ("overwritten", WW)))
             return
         plain = every & (np.arange(len(every)) % _graph.KINDS != RW)
         # Once before as well: what is on a cycle then is left alone, but not what makes it one.
         sums: _Sums = {}
         self._round(premise, plain, (("overwriters", RW),), sums)
-        self._repeat(premise, plain, (("overwriters", WW), ("overwritten", WW)), while_acyclic)
+        self._repeat(premise, plain, (("overwriters", WW), ("overwritten", WW)))
         self._round(premise, plain, (("overwriters", RW),), sums)
 
-    def _repeat(
-        self, premise: int, allowed: NDArray[np.bool_], rules: tuple[_Rule, ...], while_acyclic: bool
-    ) -> None:
+    def _repeat(self, premise: int, allowed: NDArray[np.bool_], rules: tuple[_Rule, ...]) -> None:
         sums: _Sums = {}
         for _ in range(ROUNDS_MAX):
-            if not self._round(premise, allowed, rules, sums) or (while_acyclic and self._cyclic):
+            if not self._round(premise, allowed, rules, sums):
                 return
         self.finished = False
 
@@ -173,7 +202,6 @@ class Inference:
             return False
         rows = _graph.rows(graph.nodes, graph.source, graph.target, graph.edge)
         component, count = _graph.components(*rows, allowed)
-        self._cyclic = count < graph.nodes
         lonely = (
             np.bincount(component, minlength=count)[component] == 1
         )  # from what is on a cycle, anything follows

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -80,6 +80,16 @@ class Transactions:
     def writers(self) -> NDArray[np.int64]:
         """The transaction that each micro-operation belongs to."""
         return np.repeat(np.arange(len(self)), np.diff(self.begin))
+
+    def take(self, which: NDArray[np.bool_]) -> Transactions:
+        """Those that a mask selects, as if there had been no others."""
+        chosen = np.flatnonzero(which)
+        counts = np.diff(self.begin)[chosen]
+        begin = np.concatenate([[0], np.cumsum(counts)])
+        micro = np.repeat(self.begin[chosen] - begin[:-1], counts) + np.arange(begin[-1])
+        columns = {name: getattr(self, name)[chosen] for name in ("invoke", "complete", "outcome", "process")}
+        columns |= {name: getattr(self, name)[micro] for name in ("kind", "key", "value", "low", "high")}
+        return replace(self, begin=begin, **columns)
 
     def of_micro(self, micro: int) -> int:
         """The transaction that a micro-operation belongs to."""
