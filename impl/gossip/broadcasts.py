@@ -41,7 +41,7 @@ class TransmitQueue:
         self._serial = 0
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._by_serial)
 
     def add(self, data: bytes, name: str = "", on_done: Callable[[], None] | None = None) -> None:
         """Queue a message; one with a name replaces the last of that name."""
@@ -57,6 +57,8 @@ class TransmitQueue:
 
         Each is sent `limit` times in all.
         """
+        if not self._by_serial:
+            return []
         taken: list[bytes] = []
         sent: list[_Broadcast] = []
         tier = 0

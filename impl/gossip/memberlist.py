@@ -21,7 +21,7 @@ net.go.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
@@ -90,12 +90,9 @@ class Memberlist(Swim):
         self._streams: dict[int, _Stream] = {}
         self._next_token = 0
         # Each ticker starts at a random moment, lest nodes that were started together act together for ever.
-        for interval_ns, tick in (
-            (config.probe_interval_ns, self._probe_tick),
-            (config.gossip_interval_ns, self._gossip_tick),
-            (config.push_pull_interval_ns, self._push_pull_tick),
-        ):
-            self._timers.at(now_ns + 1 + random.randrange(interval_ns), tick)
+        self._start_ticker(config.probe_interval_ns, self._probe_tick)
+        self._start_ticker(config.gossip_interval_ns, self._gossip_tick)
+        self._push_pull_timer = self._start_ticker(config.push_pull_interval_ns, self._push_pull_tick)
 
     # --- the shell's side
 
@@ -162,6 +159,16 @@ class Memberlist(Swim):
         self._advance(now_ns)
         self._streams.pop(token).done(reason or "no answer")
 
+    def _start_ticker(self, interval_ns: int, tick: Callable[[], None]) -> Timer:
+        return self._timers.at(self._now + 1 + self._random.randrange(interval_ns), tick)
+
+    def _acquaint(self, nodes: Mapping[str, Node]) -> None:
+        """Know these from now on, and push/pull as seldom as the oldest of so large a pool."""
+        self._table.acquaint(nodes)
+        self._push_pull_timer.cancel()
+        interval_ns = formulas.push_pull_interval_ns(self.config.push_pull_interval_ns, len(self._table))
+        self._push_pull_timer = self._start_ticker(interval_ns, self._push_pull_tick)
+
     def _advance(self, now_ns: int) -> None:
         self._now = max(self._now, now_ns)
 
@@ -180,6 +187,10 @@ class Memberlist(Swim):
     def _user_broadcasts(self, bytes_free: int, count_max: int) -> list[bytes]:
         """Whole user messages to fill the rest of a packet."""
         return []
+
+    def _has_broadcasts(self) -> bool:
+        """Whether there is anything to gossip."""
+        return len(self._broadcasts) > 0
 
     # --- probing
 
@@ -235,7 +246,9 @@ class Memberlist(Swim):
     def _indirect_probe(self, probe: _Probe) -> None:
         helpers = self._table.pick(
             self.config.indirect_checks,
-            lambda node: node.state is State.ALIVE and node is not self._me and node is not probe.target,
+            lambda node: (
+                node.state is State.ALIVE and node is not self._me and node.name != probe.target.name
+            ),
         )
         for helper in helpers:
             nack = helper.versions[1] >= _PROTOCOL_NACK
@@ -386,6 +399,8 @@ class Memberlist(Swim):
 
     def _gossip_tick(self) -> None:
         self._timers.at(self._now + self.config.gossip_interval_ns, self._gossip_tick)
+        if not self._has_broadcasts():
+            return
         for node in self._table.pick(self.config.gossip_nodes, self._is_gossiped_to):
             bytes_free = self.config.packet_bytes_max - wire.COMPOUND_OVERHEAD
             parts = self._take_broadcasts(bytes_free, wire.COMPOUND_PARTS_MAX)

@@ -18,6 +18,7 @@ delegate.go (`LocalState`, `MergeRemoteState`), lamport.go.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from .effects import (
     UserEvent,
 )
 from .errors import InvalidName, Malformed, TooLarge
+from .layered import Layered
 from .memberlist import Memberlist
 from .serf_messages import EventMessage, Events, JoinIntent, LeaveIntent, UserState
 from .table import Node
@@ -113,7 +115,7 @@ class Gossip(Memberlist):
             raise InvalidName(f"node name {name!r} must be 1 to {NAME_BYTES_MAX} printable bytes")
         super().__init__(name, address, serf_messages.encode_tags(tags), config, random, now_ns)
         self._clock, self._event_clock, self._query_clock = LamportClock(), LamportClock(), LamportClock()
-        self._records: dict[str, _Record] = {}
+        self._records: Layered[_Record] = Layered({})
         self._failed: dict[str, _Record] = {}
         self._left: dict[str, _Record] = {}
         self._kept_intents: dict[str, _KeptIntent] = {}
@@ -225,6 +227,7 @@ class Gossip(Memberlist):
                 if isinstance(kept.intent, LeaveIntent):
                     record.status = "leaving"
         else:
+            record = self._records.own(node.name)
             record.status = "alive"
             record.changed_ns = self._now
             self._failed.pop(node.name, None)
@@ -235,6 +238,7 @@ class Gossip(Memberlist):
     def _on_update(self, node: Node) -> None:
         record = self._records.get(node.name)
         if record is not None:
+            record = self._records.own(node.name)
             self._copy(node, record)
             self._changed("updated", record)
 
@@ -252,6 +256,7 @@ class Gossip(Memberlist):
         record = self._records.get(node.name)
         if record is None or record.status in ("left", "failed"):
             return
+        record = self._records.own(node.name)
         self._copy(node, record)
         record.changed_ns = self._now
         if record.status == "leaving" or node.state is State.LEFT:
@@ -302,6 +307,7 @@ class Gossip(Memberlist):
             return False
         if intent.lamport_time <= record.status_time:
             return False
+        record = self._records.own(intent.node)
         record.status_time = intent.lamport_time
         if record.status == "alive":
             record.status = "leaving"
@@ -322,6 +328,7 @@ class Gossip(Memberlist):
             return self._keep(intent)
         if intent.lamport_time <= record.status_time:
             return False
+        record = self._records.own(intent.node)
         record.status_time = intent.lamport_time
         if record.status == "leaving":
             record.status = "alive"
@@ -462,6 +469,9 @@ class Gossip(Memberlist):
         events = self._events_queue.take(bytes_free, wire.COMPOUND_OVERHEAD, limit, count_max - len(intents))
         return intents + events
 
+    def _has_broadcasts(self) -> bool:
+        return super()._has_broadcasts() or len(self._intents_queue) > 0 or len(self._events_queue) > 0
+
     def _event(self, event: EventMessage) -> bool:
         """Deliver a user event unless it was before; whether it is news to be told on."""
         self._event_clock.witness(event.lamport_time)
@@ -515,3 +525,15 @@ class Gossip(Memberlist):
             if events is not None:
                 for event_name, payload in events.events:
                     self._event(EventMessage(events.lamport_time, event_name, payload, coalesce=False))
+
+
+def acquaint(cores: Sequence[Gossip]) -> None:
+    """Let agents of one process that know nobody yet know each other, as if they had joined long ago.
+
+    They share what they know until it changes, so that this takes much less than agents × members of memory.
+    """
+    nodes = {core.name: copy.copy(core._me) for core in cores}
+    records = {core.name: copy.copy(core._records[core.name]) for core in cores}
+    for core in cores:
+        core._acquaint(nodes)
+        core._records = Layered(records)

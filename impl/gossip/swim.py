@@ -138,6 +138,7 @@ class Swim:
                 return
         if not moves and not self._alive_is_news(node, news):
             return
+        node = self._table.to_change(node)
         self._acquit(node)
         self._broadcast(news)
         was, meta_was = node.state, node.meta
@@ -184,6 +185,7 @@ class Swim:
             if not self._leaving:
                 self._refute(news.incarnation)
             return
+        node = self._table.to_change(node)
         node.incarnation = news.incarnation
         trial = self._trials.get(node.name)
         if trial is not None:
@@ -228,6 +230,7 @@ class Swim:
         if node is self._me and not self._leaving:
             self._refute(news.incarnation)
             return
+        node = self._table.to_change(node)
         self._acquit(node)
         node.incarnation = news.incarnation
         if node.gone:

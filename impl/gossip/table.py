@@ -2,11 +2,14 @@
 
 Rules
 -----
-1. The order is a random permutation, made anew at the end of each round; a newcomer gets a random place in
-   it, so that detection takes no longer for it than for others (SWIM section 4.3).
+1. The order is a random permutation, made anew in each round; a newcomer gets a random place in it, so that
+   detection takes no longer for it than for others (SWIM section 4.3). It is drawn one by one as it is
+   needed, since most agents of a large pool never get to its end.
 2. Whoever is dead for longer than `gossip_to_the_dead_ns`, or has left for longer than
    `tombstone_timeout_ns`, is forgotten at the end of a round.
 3. Picking k random members takes time in k, not in n, as long as most members qualify.
+4. A node from `get`, `nodes`, `pick` or `next_to_probe` may be shared with other agents of this process: it
+   is changed only through `to_change`.
 
 Source: memberlist state.go `probe`, `resetNodes`; util.go `kRandomNodes`, `moveDeadNodes`.
 """
@@ -14,10 +17,11 @@ Source: memberlist state.go `probe`, `resetNodes`; util.go `kRandomNodes`, `move
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .effects import Address
+from .layered import Layered
 from .wire import NodeState, State, Versions, address_of
 
 
@@ -62,7 +66,7 @@ class Table:
         self._random = random
         self._gossip_to_the_dead_ns = gossip_to_the_dead_ns
         self._tombstone_timeout_ns = tombstone_timeout_ns
-        self._by_name: dict[str, Node] = {}
+        self._by_name: Layered[Node] = Layered({})
         self._order: list[Node] = []
         self._next_probe = 0
         self._live = 0
@@ -80,6 +84,22 @@ class Table:
 
     def nodes(self) -> tuple[Node, ...]:
         return tuple(self._order)
+
+    def acquaint(self, shared: Mapping[str, Node]) -> None:
+        """Know these as well, all of them live; our own nodes remain our own."""
+        own = self._by_name
+        self._by_name = Layered(shared)
+        for node in own.values():
+            self._by_name[node.name] = node
+        self._order = self._by_name.values()
+        self._live = len(self._order)
+
+    def to_change(self, node: Node) -> Node:
+        """This node as one that may be changed. O(n) the first time if it was shared."""
+        own = self._by_name.own(node.name)
+        if own is not node:
+            self._order[self._order.index(node)] = own
+        return own
 
     def add(self, node: Node) -> None:
         self._by_name[node.name] = node
@@ -101,7 +121,10 @@ class Table:
                 self._start_round(now_ns)
             if not self._order:
                 return None
-            node = self._order[self._next_probe]
+            place, order = self._next_probe, self._order
+            other = place + int(self._random.random() * (len(order) - place))
+            node = order[other]
+            order[place], order[other] = node, order[place]
             self._next_probe += 1
             if wanted(node):
                 return node
@@ -120,11 +143,11 @@ class Table:
         return picked
 
     def _start_round(self, now_ns: int) -> None:
-        kept = [node for node in self._order if not self._forgettable(node, now_ns)]
-        if len(kept) < len(self._order):
-            self._by_name = {node.name: node for node in kept}
-        self._random.shuffle(kept)
-        self._order = kept
+        forgotten = [node for node in self._order if self._forgettable(node, now_ns)]
+        if forgotten:
+            for node in forgotten:
+                del self._by_name[node.name]
+            self._order = self._by_name.values()
         self._next_probe = 0
 
     def _forgettable(self, node: Node, now_ns: int) -> bool:

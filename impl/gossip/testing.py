@@ -22,7 +22,7 @@ from functools import partial
 
 from .config import LAN, MILLISECOND, SECOND, Config
 from .effects import Address, Effect, Member, MemberChanged, OpenStream, SendDatagram
-from .serf import Gossip
+from .serf import Gossip, acquaint
 from .stream import StreamReader
 
 _PORT = 7946
@@ -105,6 +105,12 @@ class Pool:
         for name in names[1:]:
             self.join(name, names[0])
         self.run_until(self.all_agree, 120 * SECOND)
+        return names
+
+    def start_acquainted(self, count: int, core: type[Gossip] = Gossip) -> list[str]:
+        """Start n1 … n`count` as a pool that joined long ago: nothing of that is simulated."""
+        names = [f"n{number}" for number in range(1, count + 1)]
+        acquaint([self.start(name, {"role": "test"}, core) for name in names])
         return names
 
     def core(self, name: str) -> Gossip:
