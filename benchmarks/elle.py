@@ -209,7 +209,8 @@ def measure(file: Path, workload: Workload) -> dict[str, Any]:
         "verdict = analysis.analyse(transactions, sys.argv[2]).verdict()\n"
         "over = time.perf_counter()\n"
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
-        "print(json.dumps({'load': loaded - began, 'read': read - loaded, 'analyse': over - read, 'peak': peak,\n"
+        "print(json.dumps({'load': loaded - began, 'read': read - loaded,\n"
+        "    'analyse': over - read, 'peak': peak,\n"
         "                  'valid': verdict.valid, 'anomalies': list(verdict.details['anomalies'])}))\n"
     )
     warm = file.parent / f"warm-{workload}.jsonl"
@@ -267,7 +268,8 @@ def main() -> None:
         print("Elle itself is skipped: it needs --jar=ELLE-CLI.jar and Java 21.", file=sys.stderr)
         options.jar = None
     print(
-        "| workload | transactions | crash rate | history | read s | analyse s | peak MB | verdict | elle-cli |"
+        "| workload | transactions | crash rate | history "
+        "| read s | analyse s | peak MB | verdict | elle-cli |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     loads = []

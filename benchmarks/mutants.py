@@ -21,14 +21,14 @@ DRILL_SEEDS = 10
 
 HEAD = """# Known bugs, and how soon they are found
 
-splitbrain is held to this list: each bug was made in proconsul on purpose, as an override of a few lines under
-`tests/mutants/`, and a check has to find it, while the same hunt finds nothing in proconsul itself. The numbers
-stand for the kind of bug and are used throughout the project; those that are missing are hunted in whole agents
-only (`tests/mutants/catalogue.py`), or not at all yet.
+splitbrain is held to this list: each bug was made in proconsul on purpose, as an override of a few lines
+under `tests/mutants/`, and a check has to find it, while the same hunt finds nothing in proconsul itself. The
+numbers stand for the kind of bug and are used throughout the project; those that are missing are hunted in
+whole agents only (`tests/mutants/catalogue.py`), or not at all yet.
 
 The tables are of **bare cores**: no processes, no shell, no clients, only cores in virtual time under faults,
-with every promise watched at every step (`impl/raft/invariants.py`, `impl/gossip/invariants.py`). `ground` says
-under which faults (`tests/mutants/grounds.py`); a *drill* is one situation in which a certain step has to be
+with every promise watched at every step (`impl/raft/invariants.py`, `impl/gossip/invariants.py`). `ground`
+says under which faults (`tests/mutants/grounds.py`); a *drill* is one situation in which a certain step has to be
 right, and all its seeds tell the same. `first` is the first seed, from 0 on, that finds it, and how much
 processor time that took; `of 1,000` is how many of a thousand seeds do. Written by
 `python -m benchmarks.mutants`.
