@@ -29,7 +29,7 @@ BOXES_MAX = 40
 
 _LINE, _CHARACTERS, _LINES_MAX = 16, 26, 4
 _PAD = 12
-_ARROW = 74.0  # the shortest: room for "realtime"
+_ARROW = 112.0  # the shortest: room for "realtime" and its head
 _BEND = 34.0  # of the arrows of two boxes
 
 
@@ -145,7 +145,7 @@ def _lines(text: str) -> list[str]:
 
 def _centres(count: int, width: float, height: float) -> list[tuple[float, float]]:
     if count == 2:
-        return [(0.0, 0.0), (width + 2 * _ARROW, 0.0)]
+        return [(0.0, 0.0), (width + 1.4 * _ARROW, 0.0)]
     across, down = width * 0.6 + 40, height + 40.0
     while True:
         angles = [2 * pi * at / count - pi / 2 for at in range(count)]

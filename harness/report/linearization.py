@@ -136,10 +136,10 @@ class _Layout:
         rows = list(dict.fromkeys(self.names[at][2] for at in by_node))
         y = {name: _LANE + number * _ROW + _BAR_AT for number, name in enumerate(rows)}
         steps = [at for at in self.order if at in dots]
-        ends = [dots[at] for at in steps[1:]] + [width]
+        ends = [*(dots[at] for at in steps[1:]), width]
         step = {
             at: Step(self.number[at], dots[at], end - dots[at], self._state(self.number[at]))
-            for at, end in zip(steps, ends, strict=True)
+            for at, end in zip(steps, ends, strict=False)  # one end is left over if there is no step
         }
         first = step[steps[0]] if steps else None
         before = None
@@ -216,10 +216,9 @@ class _Layout:
                 at_x += _DOT - _STEP + 6
             previous = moment
         # What is open reaches beyond everything that has an end.
-        still_open = [
-            x[self.moments[at][0]] + _width(labels[at]) + 40 for at in self.shown if not self._ended(at)
-        ]
-        return x, dots, breaks, max([*x.values(), *still_open, lane])
+        ends = [x[self.moments[at][0]] + _width(labels[at]) for at in self.shown if not self._ended(at)]
+        open_end = max([*x.values(), *ends]) + 40 if ends else 0.0
+        return x, dots, breaks, max([*x.values(), open_end, lane])
 
     def _ended(self, at: int) -> bool:
         return self.moments[at][1] is not None
