@@ -10,8 +10,9 @@ Rules
    script as text, never as markup.
 4. Whatever is missing, damaged or too long to show is said in words in its place; the page never fails.
 
-Parts: `folder` (what is there), `words`, `evidence` (small pictures), `series` and `charts` (Bokeh),
-`logs`; page.html, page.css and page.js. `python -m harness.report.screenshot` makes a picture of a page.
+Parts: `folder` (what is there), `words`, `evidence` (small pictures), `linearization` and `cycle`
+(interactive ones), `series` and `charts` (Bokeh), `logs`; page.html, pictures.html, page.css and page.js.
+`python -m harness.report.screenshot` makes a picture of a page.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def page(run: Run) -> str:
 
 def _content(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the page's script gets, and what the template gets."""
-    from harness.report import evidence, logs, series
+    from harness.report import cycle, evidence, linearization, logs, series
 
     history = run.history
     seconds = series.seconds(history) if history is not None else 0.0
@@ -122,12 +123,13 @@ def _content(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     for verdict in run.results.verdicts if run.results is not None else []:
         for one in verdict.evidence:
             drawn = evidence.picture(history, one) if history is not None else None
-            pictures.append((verdict, one, drawn))
+            order, cyclic = linearization.picture(history, one), cycle.picture(history, one)
+            pictures.append((verdict, one, drawn, order, cyclic))
     if "operations" in data:
         data["operations"]["offending"] = sorted(
             {
                 place
-                for verdict, _, drawn in pictures
+                for verdict, _, drawn, *_ in pictures
                 if drawn and verdict.valid == "invalid"
                 for place in drawn.places
             }

@@ -20,7 +20,7 @@ OPERATIONS_MAX = 40
 """More of them are no small picture; the rest is counted."""
 BREAK_SECONDS = 0.05
 
-_CHARACTER = 7.3  # width of one at the font size of the picture
+CHARACTER = 7.3  # width of one at the font size of the picture
 _ROW, _BAR = 54, 26
 _TOP, _PAD = 22, 12
 _STEP = 16.0
@@ -92,7 +92,7 @@ def picture(history: History, evidence: Evidence) -> Picture | None:
     ]
     culprit = _culprit(evidence, all_places)
     labels = [_label(history, place, evidence, place == culprit) for place in shown]
-    widths = [len(label) * _CHARACTER + 2 * _PAD for label in labels]
+    widths = [len(label) * CHARACTER + 2 * _PAD for label in labels]
     x, breaks = _positions(history, spans, widths)
     by_node = sorted(shown, key=lambda place: _node_and_process(history, place))
     names = list(dict.fromkeys(_row_label(history, place) for place in by_node))

@@ -298,6 +298,32 @@
     addEventListener("resize", redraw);
   }
 
+  // --- pictures of evidence ------------------------------------------------------------------------------
+
+  // The note below a picture tells of what the pointer or the focus is on; arrow keys go on to the next one.
+  function readNotes(picture) {
+    const things = [...picture.querySelectorAll("[data-note]")], note = picture.nextElementSibling;
+    if (!things.length) return;
+    const first = picture.querySelector(".stuck") ?? things[0], rest = note.textContent;
+    const tell = (event) => {
+      const near = event.target.closest("[data-note]"), thing = picture.contains(near) ? near : null;
+      note.textContent = thing?.dataset.note ?? rest;
+      note.classList.toggle("stuck", thing ? thing.matches(".stuck") : first.matches(".stuck"));
+    };
+    first.tabIndex = 0;
+    picture.addEventListener("pointerover", tell);
+    picture.addEventListener("focusin", tell);
+    for (const left of ["pointerleave", "focusout"]) {
+      picture.addEventListener(left, () => tell({target: document.activeElement ?? picture}));
+    }
+    picture.addEventListener("keydown", (event) => {
+      const by = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key], at = things.indexOf(event.target);
+      if (!by || at < 0) return;
+      event.preventDefault();
+      things[(at + by + things.length) % things.length].focus();
+    });
+  }
+
   // --- logs ---------------------------------------------------------------------------------------------
 
   const LEVELS = all("#level option").slice(1).map((option) => option.textContent.split(" ")[0]);
@@ -372,6 +398,7 @@
     await drawCharts();
   }
 
+  all(".picture").forEach(readNotes);
   $("#copy")?.addEventListener("click", copy);
   all(".jump").forEach((button) =>
     button.addEventListener("click", () => jump(Number(button.dataset.start), Number(button.dataset.end))));

@@ -11,6 +11,7 @@ import pytest
 
 import harness.report
 from harness.report import screenshot
+from harness.verdict import Evidence
 
 OPENED_SECONDS_MAX = 1.0
 """The issue of speed: until verdict and evidence are painted and the page is loaded."""
@@ -59,6 +60,35 @@ def small(synthetic: Callable[..., Any], tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def large(synthetic: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return harness.report.write(synthetic(100_000).write(tmp_path_factory.mktemp("large")))
+
+
+@pytest.fixture(scope="module")
+def pictured(synthetic: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page whose evidence carries an order that gets stuck, and cycles of two and of three."""
+    run = synthetic(600)
+    at = [12.3, 12.302, 12.303, 12.309, 12.4]
+    text = ["enqueue 5", "enqueue 6 ?", "enqueue 7", "dequeue -> 5", "dequeue -> 5"]
+    order = {
+        "kind": "linearization",
+        "operations": [
+            {"event": -1, "process": i, "text": text[i], "start": at[i] * 1e9,
+             "finish": None if i == 1 else at[i] * 1e9 + 4e6}
+            for i in range(5)
+        ],
+        "order": [0, 2, 3], "states": ["[]", "[5]", "[5, 7]", "[7]"], "stuck": 4,
+        "why": "5 was enqueued once and dequeued twice.",
+    }  # fmt: skip
+    steps = [
+        {"op": i, "text": f"process {i} read x{i} = 4, wrote x{i + 1} = 5", "edge": edge,
+         "why": f"one read x{i} = 4 before the other wrote x{i} = 5"}
+        for i, edge in enumerate(("rw", "realtime", "wr"))
+    ]  # fmt: skip
+    run.results.verdicts[0].evidence += [
+        Evidence(summary="Duplicate delivery.", details={"picture": order}),
+        Evidence(summary="G-single: two transactions.", details={"cycle": steps[:2]}),
+        Evidence(summary="G2: three transactions.", details={"cycle": steps}),
+    ]
+    return harness.report.write(run.write(tmp_path_factory.mktemp("pictured")))
 
 
 def bars(chromium: Any, name: str) -> list[dict[str, Any]]:
@@ -119,6 +149,43 @@ def test_nothing_is_requested_complained_of_or_wider_than_the_window(
     assert asked == [small.resolve().as_uri()]
     assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
     assert chromium.execute_script(CONTRAST) == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390], ids=["wide", "narrow"])
+def test_pictures_of_evidence_tell_what_is_pointed_at(
+    chromium: Any, pictured: Path, width: int, dark: bool
+) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    screenshot.show(chromium, pictured, width=width, dark=dark)
+    assert screenshot.console(chromium) == []
+    assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+    assert chromium.execute_script(CONTRAST) == []
+    notes = chromium.find_elements("css selector", ".note")
+    assert [note.text.split(".")[0] for note in notes[1:]] == [
+        "Point at an arrow to read why it is there"
+    ] * 2
+    assert "It fits nowhere in the order. The state is [7] after the last step." in notes[0].text
+    bar = chromium.find_element("css selector", ".bar.ok[data-note]")
+    chromium.execute_script("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", bar)
+    ActionChains(chromium).move_to_element(bar.find_element("css selector", "text")).perform()
+    assert notes[0].text.endswith("Step 1 of 3, after which the state is [5].")
+    chromium.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 1, "y": 1})
+    stuck = chromium.find_element("css selector", ".bar.stuck")
+    assert stuck.get_attribute("tabindex") == "0"
+    stuck.send_keys(Keys.ARROW_LEFT)
+    assert "dequeue -> 5" in notes[0].text
+    assert notes[0].text.endswith("Step 3 of 3, after which the state is [7].")
+    box = chromium.find_element("css selector", ".box[tabindex='0']")
+    box.send_keys(Keys.ARROW_RIGHT)
+    assert notes[1].text.startswith("T1 is before T2 (rw): one read x0 = 4")
+    texts = (
+        "return [...document.querySelectorAll('.picture text, .picture tspan')].filter((one) => "
+        "one.getBBox().x + one.getBBox().width > one.ownerSVGElement.width.baseVal.value + 1).length"
+    )
+    assert chromium.execute_script(texts) == 0
 
 
 def test_the_charts_follow_dark_and_light(chromium: Any, small: Path) -> None:
