@@ -30,7 +30,7 @@ The tables are of **bare cores**: no processes, no shell, no clients, only cores
 with every promise watched at every step (`impl/raft/invariants.py`, `impl/gossip/invariants.py`).
 `ground` says under which faults (`tests/mutants/grounds.py`); a *drill* is one situation in which a certain
 step has to be right, and all its seeds tell the same. `first` is the first seed, from 0 on, that finds it, and
-how much processor time that took; `of 1,000` is how many of a thousand seeds do. Written by
+the processor time that took; `of 1,000` is how many of a thousand seeds do. Written by
 `python -m benchmarks.mutants`.
 """
 
