@@ -29,7 +29,7 @@ whole agents only (`tests/mutants/catalogue.py`), or not at all yet.
 The tables are of **bare cores**: no processes, no shell, no clients, only cores in virtual time under faults,
 with every promise watched at every step (`impl/raft/invariants.py`, `impl/gossip/invariants.py`).
 `ground` says under which faults (`tests/mutants/grounds.py`); a *drill* is one situation in which a certain
-step has to be right, and all its seeds tell the same. `first` is the first seed, from 0 on, that finds it, and
+step has to be right, and all its seeds tell the same. `first` is the first seed, from 0 on, to find it, and
 the processor time that took; `of 1,000` is how many of a thousand seeds do. Written by
 `python -m benchmarks.mutants`.
 """

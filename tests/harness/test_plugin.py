@@ -126,7 +126,7 @@ def test_a_run_stops_at_its_first_violation_if_it_is_told_to(tmp_path: Path) -> 
 
 
 def test_a_workload_that_cannot_be_followed_says_so(tmp_path: Path) -> None:
-    done = run("--workload=gossip", "--time-limit=1", "--stop-on-violation", store=tmp_path / "results")
+    done = run("--workload=gossip", "--time-limit=3", "--stop-on-violation", store=tmp_path / "results")
     assert "splitbrain: gossip cannot be followed: it is judged when it is over" in done.stdout
 
 
