@@ -17,12 +17,14 @@ tidy test of `impl/` holds those.
 
 from __future__ import annotations
 
+import linecache
 import os
 import random
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -93,8 +95,8 @@ _AUDITED: Mapping[str, str] = {
 }
 """Audit events, and what to use instead."""
 
-_INNOCENT = ("<frozen importlib", os.sep + "linecache.py")
-"""What reads source files on behalf of Python itself, by where its code is."""
+_INNOCENT = tuple(module.__file__ for module in (linecache, traceback))
+"""What reads source files on behalf of Python itself, besides imports, by where its code is."""
 
 _fenced: SimulatedLoop | None = None
 _hooked = False
@@ -204,7 +206,7 @@ def _innocent() -> bool:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
-        if name.startswith(_INNOCENT[0]) or name.endswith(_INNOCENT[1]):
+        if name in _INNOCENT or name.startswith("<frozen importlib"):
             return True
         frame = frame.f_back
     return False

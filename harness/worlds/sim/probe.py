@@ -79,6 +79,7 @@ class Probe(asyncio.DatagramProtocol):
             if isinstance(answer, Awaitable):
                 answer = await answer
             writer.write(json.dumps(answer).encode() + b"\n")
+        writer.close()
 
     def _append(self, text: str) -> str | None:
         try:
@@ -132,3 +133,4 @@ class Probe(asyncio.DatagramProtocol):
     async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(100):
             writer.write(data)
+        writer.close()
