@@ -266,14 +266,14 @@ def crowd(
     """Of these elements, a few that suffice to have one inside at every moment from `begin` to `end`: those
     certainly inside, those missing, and the crashed takes that do not explain these."""
     elements = box.elements
-    taken = which[~elements.missing[which]]
-    chosen, gaps = cover(elements.only(taken), begin, end)
+    certain = which[~elements.missing[which]] if len(box.crashed) else which
+    chosen, gaps = cover(elements.only(certain), begin, end)
     if not gaps:
-        return taken[chosen].tolist(), [], []
+        return certain[chosen].tolist(), [], []
     crashed = box.crashed_before(gaps[-1])
     missing = which[elements.missing[which]]
     missing = missing[np.argsort(elements.put_finish[missing], kind="stable")]
-    return taken[chosen].tolist(), missing[: len(crashed) + 1].tolist(), crashed
+    return certain[chosen].tolist(), missing[: len(crashed) + 1].tolist(), crashed
 
 
 def cover(elements: Elements, begin: int, end: int) -> tuple[list[int], list[int]]:
