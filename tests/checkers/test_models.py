@@ -223,3 +223,19 @@ def test_a_model_of_ones_own_is_a_class_and_its_arguments(own: Path) -> None:
 def test_a_model_that_is_none_is_refused_with_what_is_wrong(own: Path, name: str, why: str) -> None:
     with pytest.raises(UnknownModel, match=why):
         model_named(name)
+
+
+def test_the_documentation_has_every_model() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data-types.md").read_text()
+    assert [name for name in MODELS if f"`{name}`" not in page] == []
+
+
+def test_the_documentations_own_model_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data-types.md").read_text()
+    (tmp_path / "bounds.py").write_text(page.split("```python\n")[1].split("```")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    put = ("put", "a", True)
+    assert possible(
+        "bounds:BoundedQueue:1", put, ("put", "b", False), ("take", None, "a"), ("take", None, None)
+    )
+    assert not possible("bounds:BoundedQueue:1", put, ("put", "b", True))
