@@ -410,13 +410,6 @@ class Log(Model):
 
 # --- By name -------------------------------------------------------------------------------------------
 
-
-def _semaphore(permits: str = "") -> Semaphore:
-    if not permits.isdecimal() or int(permits) < 1:
-        raise ValueError("it takes the number of its permits, like semaphore:3")
-    return Semaphore(int(permits))
-
-
 MODELS: Mapping[str, Callable[..., Model]] = {
     "register": Register,
     "cas-register": CasRegister,
@@ -427,7 +420,6 @@ MODELS: Mapping[str, Callable[..., Model]] = {
     "fenced-mutex": lambda: Lock(fenced=True),
     "reentrant-mutex": lambda: Lock(reentrant=True),
     "reentrant-fenced-mutex": lambda: Lock(reentrant=True, fenced=True),
-    "semaphore": _semaphore,
     "counter": Counter,
     "set": Set,
     "queue": Queue,
@@ -436,47 +428,45 @@ MODELS: Mapping[str, Callable[..., Model]] = {
     "priority-queue": PriorityQueue,
     "log": Log,
 }
-"""By name, as on the command line."""
+"""By name, as on the command line; and `semaphore:N`, of N permits."""
 
 
 def model_named(name: str) -> Model:
     """The model of that name, or of a class given as `module:Class`. Raises UnknownModel."""
-    known, _, argument = name.partition(":")
-    arguments: tuple[str, ...] = (argument,) if argument else ()
+    known, colon, argument = name.partition(":")
+    if name in MODELS:
+        return MODELS[name]()
+    if known == "semaphore":
+        if not argument.isdecimal() or int(argument) < 1:
+            raise UnknownModel(f"model {name!r}: it takes the number of its permits, like semaphore:3")
+        return Semaphore(int(argument))
     if known in MODELS:
-        make = MODELS[known]
-    elif ":" in name:
-        make, arguments = _own(name)
-    else:
-        raise UnknownModel(f"no model {name!r}; there are {', '.join(MODELS)}, or your own as module:Class")
-    try:
-        made = make(*arguments)
-    except Exception as error:
-        raise UnknownModel(f"model {name!r}: it cannot be made: {type(error).__name__}: {error}") from error
-    if known not in MODELS:
-        _validate(name, made)
-    return made
+        raise UnknownModel(f"model {name!r}: {known} takes no argument")
+    if not colon:
+        names = ", ".join([*MODELS, "semaphore:N"])
+        raise UnknownModel(f"no model {name!r}; there are {names}, or your own as module:Class")
+    return _own(name)
 
 
-def _own(name: str) -> tuple[Callable[..., Model], tuple[str, ...]]:
+def _own(name: str) -> Model:
+    """A model of somebody's own. Raises UnknownModel."""
     module, class_name, *arguments = name.split(":")
     try:
-        made = getattr(importlib.import_module(module), class_name)
+        class_ = getattr(importlib.import_module(module), class_name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UnknownModel(f"model {name!r}: {error}") from error
-    if not isinstance(made, type) or not issubclass(made, Model):
+    if not isinstance(class_, type) or not issubclass(class_, Model):
         raise UnknownModel(f"model {name!r}: {class_name} is not a subclass of checkers.models.Model")
-    return made, tuple(arguments)
-
-
-def _validate(name: str, model: Model) -> None:
-    """Raises UnknownModel if one's own model cannot be one."""
+    try:
+        model = class_(*arguments)
+    except Exception as error:
+        raise UnknownModel(f"model {name!r}: it cannot be made: {type(error).__name__}: {error}") from error
     wrong = None
     if not isinstance(model.functions, frozenset) or not model.functions:
         wrong = "`functions` is a frozenset of the functions' names, not empty"
     elif not isinstance(model.read_only, frozenset) or not model.read_only <= model.functions:
         wrong = "`read_only` is a frozenset of those `functions` that never change the state"
-    elif type(model).step is Model.step:
+    elif class_.step is Model.step:
         wrong = "it has no `step(self, state, call)`"
     else:
         try:
@@ -485,6 +475,7 @@ def _validate(name: str, model: Model) -> None:
             wrong = f"the state `initial` cannot be hashed: {error}"
     if wrong is not None:
         raise UnknownModel(f"model {name!r}: {wrong}")
+    return model
 
 
 def _pair(call: Call, form: str) -> Any:

@@ -23,8 +23,10 @@ A crashed take that found nothing, or never happened, is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,7 @@ Positions = NDArray[np.int64]
 
 NEVER = np.iinfo(np.int64).max
 """When the take of a missing element finishes."""
+SMALLEST_SECONDS = 2.0
 SHOWN_MAX = 30
 """Of many missing elements and crashed takes, so many are shown."""
 
@@ -81,8 +84,9 @@ class Container:
     """A history of a container."""
 
     calls: Calls
-    model: Queue
     elements: Elements
+    values: list[Any]
+    """Of the elements, as the client sees them."""
     empty: Positions
     """Those that found it empty."""
     crashed: Positions
@@ -96,9 +100,7 @@ class Container:
         return self.calls.describe(int(self.elements.take[element]))
 
     def name(self, element: int) -> str:
-        """The element itself, as the client sees it."""
-        calls = self.calls
-        return _words.value_text(calls.arguments(np.array([self.elements.put[element]]))[0])
+        return _words.value_text(self.values[element])
 
     def operations_of(self, elements: Iterable[int]) -> list[int]:
         """Positions of their puts and takes."""
@@ -149,7 +151,7 @@ def container(calls: Calls) -> Container | Violation:
     count = int(ids.max(initial=-1)) + 1
     put_id, taken_id = ids[: len(puts)], ids[len(puts) :]
     # A peek takes nothing, but sees what was put.
-    wrong = _strange(calls, model, puts, put_id, taken, taken_id, takes[taken], count)
+    wrong = _strange(calls, puts, put_id, taken, taken_id, takes[taken])
     if wrong is not None:
         return wrong
     if not takes[taken].all():
@@ -165,9 +167,10 @@ def container(calls: Calls) -> Container | Violation:
     take_finish = np.where(take >= 0, calls.finish[take], NEVER)
     put_finish = np.where(put_finish == calls.horizon, np.minimum(take_finish, calls.horizon), put_finish)
     elements = Elements(puts, take, put_start, put_finish, take_start, take_finish)
-    elements = elements.only((take >= 0) | (put_finish < calls.horizon))
+    matters = (take >= 0) | (put_finish < calls.horizon)
+    elements, values = elements.only(matters), list(compress(arguments, matters.tolist()))
     early = np.flatnonzero(elements.take_finish < elements.put_start)
-    made = Container(calls, model, elements, others[~found], crashed, calls.start[crashed])
+    made = Container(calls, elements, values, others[~found], crashed, calls.start[crashed])
     if len(early):
         one = int(early[0])
         return calls.violation(
@@ -181,15 +184,16 @@ def container(calls: Calls) -> Container | Violation:
 
 def _strange(
     calls: Calls,
-    model: Queue,
     puts: Positions,
     put_id: NDArray[np.int64],
     taken: Positions,
     taken_id: NDArray[np.int64],
     takes: NDArray[np.bool_],
-    count: int,
 ) -> Violation | None:
     """An element that came from nowhere, or was taken more often than it was put in."""
+    model = calls.model
+    assert isinstance(model, Queue)
+    count = 1 + max(int(put_id.max(initial=-1)), int(taken_id.max(initial=-1)))
     supply = np.bincount(put_id, minlength=count)
     phantom = np.flatnonzero(supply[taken_id] == 0)
     if len(phantom):
@@ -266,14 +270,14 @@ def crowd(
     """Of these elements, a few that suffice to have one inside at every moment from `begin` to `end`: those
     certainly inside, those missing, and the crashed takes that do not explain these."""
     elements = box.elements
-    taken = which[~elements.missing[which]]
-    chosen, gaps = cover(elements.only(taken), begin, end)
+    certain = which[~elements.missing[which]] if len(box.crashed) else which
+    chosen, gaps = cover(elements.only(certain), begin, end)
     if not gaps:
-        return taken[chosen].tolist(), [], []
+        return certain[chosen].tolist(), [], []
     crashed = box.crashed_before(gaps[-1])
     missing = which[elements.missing[which]]
     missing = missing[np.argsort(elements.put_finish[missing], kind="stable")]
-    return taken[chosen].tolist(), missing[: len(crashed) + 1].tolist(), crashed
+    return certain[chosen].tolist(), missing[: len(crashed) + 1].tolist(), crashed
 
 
 def cover(elements: Elements, begin: int, end: int) -> tuple[list[int], list[int]]:
@@ -281,18 +285,39 @@ def cover(elements: Elements, begin: int, end: int) -> tuple[list[int], list[int
     at which none is."""
     order = np.argsort(elements.put_finish, kind="stable")
     order = order[elements.solid[order]]
-    put_finish = elements.put_finish[order]
-    reach = np.maximum.accumulate(elements.take_start[order]) if len(order) else order
+    put_finish, leaves = elements.put_finish[order], elements.take_start[order]
+    reach = np.maximum.accumulate(leaves)
+    furthest = np.maximum.accumulate(np.where(leaves == reach, np.arange(len(order)), 0))
     chosen: list[int] = []
     gaps: list[int] = []
     moment = begin
     while moment < end:
         known = int(np.searchsorted(put_finish, moment, side="right"))
         if known and reach[known - 1] > moment:
-            best = int(np.argmax(elements.take_start[order[:known]]))
-            chosen.append(int(order[best]))
+            chosen.append(int(order[furthest[known - 1]]))
             moment = int(reach[known - 1])
         else:
             gaps.append(moment)
             moment += 1
     return chosen, gaps
+
+
+def smallest(
+    box: Container, elements: list[int], kept: list[int], wrong: Callable[[Calls], bool]
+) -> list[int]:
+    """Fewer of the elements that, with the operations at the `kept` positions, still are `wrong`: halves are
+    dropped, quarters, ... and single ones. (If a history is a container's, it is so without any element.)"""
+    calls = box.calls
+    deadline = time.monotonic() + SMALLEST_SECONDS
+    size = len(elements) // 2
+    while size:
+        at = 0
+        while at < len(elements) and time.monotonic() < deadline:
+            fewer = elements[:at] + elements[at + size :]
+            rows = calls.rows[sorted({*box.operations_of(fewer), *kept})]
+            if fewer and wrong(Calls.of(calls.history, calls.model, rows)):
+                elements = fewer
+            else:
+                at += size
+        size //= 2
+    return elements

@@ -54,7 +54,7 @@ def monitor(calls: Calls) -> Violation | None:
     if wrong is not None:
         return wrong
     elements = box.elements
-    order = _ascending(calls.arguments(elements.put))
+    order = _ascending(box.values)
     moment = _moments(box, elements, order)
     late = np.flatnonzero(moment < 0)
     if len(late):
@@ -67,8 +67,11 @@ def monitor(calls: Calls) -> Violation | None:
 def _ascending(values: list[Any]) -> NDArray[np.int64]:
     """The order of the values; raises ModelFailed if they have none."""
     types = set(map(type, values))
-    if types <= {int} and all(abs(value) < 1 << 62 for value in values):
-        return np.argsort(np.array(values, np.int64), kind="stable")
+    if types <= {int}:
+        try:
+            return np.argsort(np.fromiter(values, np.int64, len(values)), kind="stable")
+        except OverflowError:
+            pass  # beyond 64 bits: as Python sorts them
     if not types <= {int, float} and types != {str}:
         raise ModelFailed("the elements of a priority queue are all numbers or all strings")
     return np.array(sorted(range(len(values)), key=values.__getitem__), np.int64)

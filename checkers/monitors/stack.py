@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 from checkers.monitors import Ambiguous, Calls, Violation
 from checkers.monitors._containers import (
     NEVER,
+    SHOWN_MAX,
     Container,
     Elements,
     Moments,
@@ -47,6 +48,7 @@ from checkers.monitors._containers import (
     emptiness,
     empty_moments,
     first_within,
+    smallest,
 )
 from checkers.monitors._trees import (
     GONE,
@@ -69,14 +71,24 @@ def monitor(calls: Calls) -> Violation | None:
     wrong = emptiness(box, allowed)
     if wrong is not None:
         return wrong
-    elements = box.elements
-    certain = elements.solid if not len(box.crashed) else elements.solid & ~elements.missing
-    nest = _Nest.of(elements, certain)
+    nest = _Nest.of_certain(box)
     if nest.stuck >= 0:
         return _tangle(box, nest)
-    if len(box.crashed) and elements.missing.any():
-        return _lost(box, nest) or _explained(box, nest, allowed)
-    return None
+    if not len(nest.late):
+        return None
+    return _lost(box, nest) or _explained(box, nest, allowed)
+
+
+def _wrong(calls: Calls) -> bool:
+    """The same without words."""
+    try:
+        box = container(calls)
+    except Ambiguous:
+        return False
+    if isinstance(box, Violation) or emptiness(box, empty_moments(box)) is not None:
+        return True
+    nest = _Nest.of_certain(box)
+    return nest.stuck >= 0 or len(_too_urgent(box, nest)) > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +114,12 @@ class _Nest:
     """By missing element: the turn whose stretch says so, or -1."""
 
     @classmethod
+    def of_certain(cls, box: Container) -> _Nest:
+        """Of those that are certainly inside for a time, and if takes crashed, are not missing."""
+        elements = box.elements
+        return cls.of(elements, elements.solid & ~(elements.missing & (len(box.crashed) > 0)))
+
+    @classmethod
     def of(cls, elements: Elements, certain: NDArray[np.bool_]) -> _Nest:
         which = np.flatnonzero(certain)
         which = which[np.argsort(elements.put_finish[which], kind="stable")]
@@ -125,7 +143,7 @@ class _Nest:
 def _tangle(box: Container, nest: _Nest) -> Violation:
     """A stretch without a bottom."""
     elements = box.elements
-    chosen = nest.stretch(nest.stuck)
+    chosen = smallest(box, nest.stretch(nest.stuck), [], _wrong)
     stuck = int(elements.take[chosen[0]])
     if len(chosen) == 2 and stuck >= 0:
         lower, upper = chosen
@@ -134,7 +152,8 @@ def _tangle(box: Container, nest: _Nest) -> Violation:
             f"{box.put_of(upper)}, and " + _fate(box, upper) + "."
         )
     else:
-        names = ", ".join(box.name(one) for one in chosen)
+        names = ", ".join(box.name(one) for one in chosen[:SHOWN_MAX])
+        names += f" and {len(chosen) - SHOWN_MAX} more" if len(chosen) > SHOWN_MAX else ""
         first = min(chosen, key=lambda one: int(elements.put_finish[one]))
         last = max(chosen, key=lambda one: int(elements.take_start[one]))
         until = box.take_of(last) if elements.take[last] >= 0 else "the end"
@@ -152,19 +171,27 @@ def _fate(box: Container, element: int) -> str:
     return f"that left only later: {box.take_of(element)}"
 
 
-def _lost(box: Container, nest: _Nest) -> Violation | None:
-    """More elements that left in time than crashed pops can have taken."""
-    elements = box.elements
+def _too_urgent(box: Container, nest: _Nest) -> NDArray[np.int64]:
+    """Late elements, the most urgent first, that left in time though there were too few crashed pops for it;
+    or none."""
     urgent = np.argsort(nest.deadline, kind="stable")
     takers = np.searchsorted(box.crashed_start, nest.deadline[urgent])
     short = np.flatnonzero((takers <= np.arange(len(urgent))) & (nest.deadline[urgent] < NEVER))
-    if not len(short):
+    return urgent[: short[0] + 1] if len(short) else urgent[:0]
+
+
+def _lost(box: Container, nest: _Nest) -> Violation | None:
+    """More elements that left in time than crashed pops can have taken."""
+    elements = box.elements
+    urgent = _too_urgent(box, nest)
+    if not len(urgent):
         return None
-    urgent = urgent[: short[0] + 1]
     turns = sorted({int(turn) for turn in nest.reason[urgent]})
     around = [one for turn in turns for one in nest.stretch(turn)]
     crashed = box.crashed_before(int(nest.deadline[urgent[-1]]) - 1)
     missing = nest.late[urgent].tolist()
+    chosen = smallest(box, [*around, *missing], crashed, _wrong)
+    around, missing = [one for one in around if one in chosen], [one for one in missing if one in chosen]
     last = max(around, key=lambda one: int(elements.take_finish[one]))
     summary = f"{box.take_of(last)}, but {box.missing_text(missing, crashed)}, and all that was above."
     shown = [*box.operations_of([*around, *missing]), *crashed]

@@ -34,8 +34,8 @@ def test_two_holders_at_once_are_found(recorded: Recorded) -> None:
     assert found.valid == "invalid"
     assert found.summary == (
         "Two holders at once: process 1 acquired the lock (1.000 s to 1.500 s), but the lock was held: "
-        "process 0 acquired the lock (0.000 s to 0.500 s), "
-        "until process 0 released the lock (3.000 s to 3.500 s)."
+        "process 0 acquired the lock (0.000 s to 0.500 s), until process 0 released the lock (3.000 s to "
+        "3.500 s)."
     )
     assert found.details["seconds overlapping"] == 1.5
     assert found.evidence[0].operations == list(range(8))
