@@ -34,7 +34,7 @@ def test_a_shrunk_scenario_fails_in_the_same_way(shrunk: tuple[Scenario, Scenari
 
 def test_a_shrunk_scenario_is_small(shrunk: tuple[Scenario, Scenario]) -> None:
     before, after = shrunk
-    assert len(before.operations) > 50
+    assert len(before.operations) > 2 * len(after.operations)
     assert len(after.operations) <= 10, words.script(after)
     assert len(after.faults) <= 5, words.script(after)
     assert not after.departures
