@@ -142,16 +142,20 @@ def find(graph: Graph, level: int, timeout_ms: int, inferred_effort: int, known:
         shown: dict[str, int] = {}
         for t in members:
             shown |= known.get(t, {})
+        here: set[str] = set()
         steps = timeout_ms * STEPS_PER_MS
         for family in FAMILIES:
             name = type_of(family, level)
+            if name in implied(here):
+                continue
             easier_than = min((shown[other] for other in shown if name in implied([other])), default=None)
             if easier_than is not None and easier_than <= EASY:
                 continue
             if not exists["G-nonadjacent" if family == "G-single" else family][part]:
                 continue
             cycle, steps = parts.search(family, part, steps)
-            if cycle and (easier_than is None or _effort(cycle, inferred_effort) < easier_than):
+            if cycle and (easier_than is None or _effort(cycle, inferred_effort) <= easier_than):
+                here.add(name)
                 shown[name] = _effort(cycle, inferred_effort)
                 found.cycles.append(Cycle(name, level, cycle))
             elif not cycle and not steps and easier_than is None:
