@@ -85,7 +85,7 @@ def test_what_is_of_another_kind_is_not_judged(recorded: Record, value: Any, why
 
 def test_a_key_that_is_written_twice_makes_it_unknown(recorded: Record) -> None:
     rows = [(n, 50 + n, "invoke", "txn", [["w", "x", n]]) for n in (0, 1)]
-    verdict = LongFork().check(recorded(*rows, *reads("x")))
+    verdict = LongFork().check(recorded(*rows))
     assert verdict.valid == "unknown"
     assert "written more than once" in verdict.summary
 
