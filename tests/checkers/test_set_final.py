@@ -48,7 +48,7 @@ def test_the_last_read_decides(recorded: Record) -> None:
 
 def test_what_was_lost_is_told_with_its_add_and_the_read(recorded: Record) -> None:
     [evidence] = Set().check(recorded(*added("ok", "ok"), *read([1]))).evidence
-    assert evidence.summary.startswith("Lost: process 0 did add 0 (0.000 s to 0.500 s), and the last read")
+    assert evidence.summary.startswith("Lost: process 0 added 0 (0.000 s to 0.500 s), and the last read")
     assert evidence.operations == [0, 1, 4, 5]
 
 
