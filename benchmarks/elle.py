@@ -94,9 +94,9 @@ def generate(
     state: dict[int, Any] = {}
     done: dict[int, list[Micro]] = {}
     intended: dict[int, list[Micro]] = {}
-    # When each key's values were certainly there: for the stale read.
-    over: dict[int, tuple[Any, Any]] = {}
-    before: dict[int, dict[int, tuple[Any, Any]]] = {}
+    over: dict[int, list[_Write]] = {}  # per key, for the stale read
+    begun: dict[int, int] = {}
+    known: dict[int, dict[int, int]] = {}  # per transaction and key, how many of them were over when it began
     wanted = transactions // 2 if bad else transactions + 1
     completed = index = 0
     for moment in order.tolist():
@@ -106,7 +106,8 @@ def generate(
         if phase == 0:
             intended[which] = pool.transaction(write)
             if bad:
-                before[which] = {micro[1]: over[micro[1]] for micro in intended[which] if micro[1] in over}
+                known[which] = {micro[1]: len(over.get(micro[1], ())) for micro in intended[which]}
+                begun[which] = index
             yield _event(index, begin[which], "invoke", process[which], intended[which])
             index += 1
         elif phase == 1:
@@ -117,11 +118,13 @@ def generate(
                 yield _event(index, end[which], "info", process[which], intended[which])
             else:
                 micro = done.pop(which)
-                if completed >= wanted and _make_stale(micro, before[which]):
-                    wanted = transactions + 1
+                if completed >= wanted:
+                    past = {key: over.get(key, [])[:count] for key, count in known[which].items()}
+                    wanted = transactions + 1 if _make_stale(micro, past) else wanted
                 yield _event(index, end[which], "ok", process[which], micro)
-                if bad and completed < wanted <= transactions:
-                    _remember(over, micro)
+                if bad and wanted <= transactions:
+                    for _, key, value in (one for one in micro if one[0] != "r"):
+                        over.setdefault(key, []).append((begun[which], index, value))
             index += 1
 
 
@@ -136,28 +139,26 @@ def _apply(state: dict[int, Any], micro: Micro) -> Micro:
     return micro
 
 
-def _remember(over: dict[int, tuple[Any, Any]], micro: list[Micro]) -> None:
-    """Per key, the newest value that a transaction that is over has shown, and what others had shown
-    before."""
-    shown = {key: value[-1] if isinstance(value, list) and value else value for _, key, value in micro}
-    for key, newest in shown.items():
-        known = over.get(key, (None,))[0]
-        if newest is not None and not isinstance(newest, list) and known != newest:
-            over[key] = (newest, known)
+_Write = tuple[int, int, int]
+"""When the write's transaction began and was over (events), and the value."""
 
 
-def _make_stale(micro: list[Micro], over: dict[int, tuple[Any, Any]]) -> bool:
-    """Let one of the transaction's reads see what was there before the newest value that was over."""
+def _make_stale(micro: list[Micro], past: dict[int, list[_Write]]) -> bool:
+    """Let one of the transaction's reads see what was certainly overwritten before it began.
+
+    `past`: per key, the writes that were over by then.
+    """
     for at, (f, key, value) in enumerate(micro):
         alone = sum(other[1] == key for other in micro) == 1
-        newest, older = over.get(key, (None, None))
-        if f != "r" or not alone or newest is None or value is None:
+        if f != "r" or not alone or not past[key]:
             continue
-        if isinstance(value, list) and newest in value:
+        begun, _, newest = max(past[key])
+        if isinstance(value, list):
             micro[at] = [f, key, value[: value.index(newest)]]
             return True
-        if value == newest and older is not None:
-            micro[at] = [f, key, older]
+        older = [(ended, number) for _, ended, number in past[key] if ended < begun]
+        if older:
+            micro[at] = [f, key, max(older)[1]]
             return True
     return False
 
@@ -193,30 +194,35 @@ def write_edn(json_lines: Path, path: Path) -> None:
 # --- Measuring -----------------------------------------------------------------------------------------
 
 
+_MEASURED = """
+import json, resource, sys, time
+from checkers.elle import analysis, reader
+
+began = time.perf_counter()
+analysis.analyse(reader.read(sys.argv[3]), sys.argv[2]).verdict()
+loaded = time.perf_counter()
+transactions = reader.read(sys.argv[1])
+read = time.perf_counter()
+verdict = analysis.analyse(transactions, sys.argv[2]).verdict()
+over = time.perf_counter()
+print(json.dumps({
+    "load": loaded - began,
+    "read": read - loaded,
+    "analyse": over - read,
+    "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "valid": verdict.valid,
+    "anomalies": list(verdict.details["anomalies"]),
+}))
+"""
+
+
 def measure(file: Path, workload: Workload) -> dict[str, Any]:
     """Reads and analyses the file once with warm kernels, in a process of its own: seconds, memory,
     verdict."""
-    code = (
-        "import json, resource, sys, time\n"
-        "from pathlib import Path\n"
-        "from checkers.elle import analysis, reader\n"
-        "began = time.perf_counter()\n"
-        "small = reader.read(sys.argv[3])\n"
-        "analysis.analyse(small, sys.argv[2]).verdict()\n"
-        "loaded = time.perf_counter()\n"
-        "transactions = reader.read(sys.argv[1])\n"
-        "read = time.perf_counter()\n"
-        "verdict = analysis.analyse(transactions, sys.argv[2]).verdict()\n"
-        "over = time.perf_counter()\n"
-        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
-        "print(json.dumps({'load': loaded - began, 'read': read - loaded,\n"
-        "    'analyse': over - read, 'peak': peak,\n"
-        "                  'valid': verdict.valid, 'anomalies': list(verdict.details['anomalies'])}))\n"
-    )
     warm = file.parent / f"warm-{workload}.jsonl"
     if not warm.exists():
         write_json_lines(generate(500, workload=workload, crash_rate=0.01, bad=True, seed=1), warm)
-    command = [sys.executable, "-c", code, str(file), workload, str(warm)]
+    command = [sys.executable, "-c", _MEASURED, str(file), workload, str(warm)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     measured: dict[str, Any] = json.loads(done.stdout)
     return measured
@@ -267,10 +273,17 @@ def main() -> None:
     if options.jar is None or shutil.which("java") is None:
         print("Elle itself is skipped: it needs --jar=ELLE-CLI.jar and Java 21.", file=sys.stderr)
         options.jar = None
-    print(
-        "| workload | transactions | crash rate | history "
-        "| read s | analyse s | peak MB | verdict | elle-cli |"
+    columns = (
+        "workload",
+        "transactions",
+        "crash rate",
+        "history",
+        "read s",
+        "analyse s",
+        "peak MB",
+        "verdict",
     )
+    print(f"| {' | '.join(columns)} | elle-cli |")
     print("|---|---|---|---|---|---|---|---|---|")
     loads = []
     with tempfile.TemporaryDirectory(prefix="elle-") as folder:

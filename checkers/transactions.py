@@ -17,6 +17,7 @@ twice the time limit of processor time, also when nobody waits for it any more.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shlex
 import subprocess
@@ -34,6 +35,7 @@ from harness.history import History, encode
 from harness.verdict import Evidence, Verdict
 
 EVIDENCE_MAX = 5
+_ROOT = str(Path(__file__).parents[1])
 _AFTER = "value'"  # Elle's name of what the second transaction wrote
 
 
@@ -73,7 +75,12 @@ class Transactions:
         options = ["--model", self.workload, "--consistency-models", models, "--verbose", str(file)]
         try:
             process = subprocess.Popen(
-                [*self._command(), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                [*self._command(), *options],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                # Found from wherever the harness runs, also if it is not installed.
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in (_ROOT, *sys.path) if path)},
             )
         except OSError as error:
             return self._unknown(f"Not judged: {self._command()[0]} cannot be run: {error}.")

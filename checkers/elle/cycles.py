@@ -142,21 +142,10 @@ def find(graph: Graph, level: int, timeout_ms: int, inferred_effort: int, known:
         shown: dict[str, int] = {}
         for t in members:
             shown |= known.get(t, {})
-        steps = timeout_ms * STEPS_PER_MS
-        for family in FAMILIES:
-            name = type_of(family, level)
-            easier_than = min((shown[other] for other in shown if name in implied([other])), default=None)
-            if easier_than is not None and easier_than <= EASY:
-                continue
-            if not exists["G-nonadjacent" if family == "G-single" else family][part]:
-                continue
-            cycle, steps = parts.search(family, part, steps)
-            if cycle and (easier_than is None or _effort(cycle, inferred_effort) < easier_than):
-                shown[name] = _effort(cycle, inferred_effort)
-                found.cycles.append(Cycle(name, level, cycle))
-            elif not cycle and not steps and easier_than is None:
-                found.unsure.append(name)
-            steps = steps or timeout_ms * STEPS_PER_MS
+        families = [
+            family for family in FAMILIES if exists["G-nonadjacent" if family == "G-single" else family][part]
+        ]
+        _search(parts, part, families, level, timeout_ms * STEPS_PER_MS, inferred_effort, shown, found)
         for t in members:
             known.setdefault(t, {}).update(shown)
     seen = {name for names in known.values() for name in names}
@@ -169,6 +158,43 @@ def find(graph: Graph, level: int, timeout_ms: int, inferred_effort: int, known:
             name = CYCLE_EXISTS[family, LEVELS[level]]
             found.proven[name] = parts.members(int(having.argmax()))
     return found
+
+
+def _search(
+    parts: _Parts,
+    part: int,
+    families: list[str],
+    level: int,
+    steps_max: int,
+    inferred_effort: int,
+    shown: dict[str, int],
+    found: Cycles,
+) -> None:
+    """The cycles of one component, the worst kind first: adds to `shown` and `found`."""
+    here: set[str] = set()
+    steps = steps_max
+    for family in families:
+        name = type_of(family, level)
+        if name in implied(here):
+            continue
+        easier_than = min((shown[other] for other in shown if name in implied([other])), default=None)
+        if easier_than is not None and easier_than <= EASY:
+            continue
+        cycle, steps = parts.search(family, part, steps)
+        effort = _effort(cycle, inferred_effort)
+        if cycle and (easier_than is None or (effort <= easier_than and _needs(cycle, level))):
+            here.add(name)
+            shown[name] = effort
+            found.cycles.append(Cycle(name, level, cycle))
+        elif not cycle and not steps and easier_than is None:
+            found.unsure.append(name)
+        steps = steps or steps_max
+
+
+def _needs(steps: tuple[Step, ...], level: int) -> bool:
+    """Whether the cycle takes a step of the level's order."""
+    order = {1: PROCESS, 2: REALTIME}.get(level)
+    return order is None or any(step.kind == order for step in steps)
 
 
 def _effort(steps: tuple[Step, ...], inferred: int) -> int:
