@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from checkers import _words
 from checkers._explanation import Explanation
+from checkers._picture import picture
 from checkers._registers import FAILED_CAS, FailedCas, NotARegister, Registers, registers
 from checkers.models import IMPOSSIBLE, UNKNOWN, Call, Model, ModelFailed, model_named
 from checkers.monitors import Ambiguous, Calls, Rows, monitor_of
@@ -327,8 +328,10 @@ def _search_evidence(
         else f" (with {others} other operation{'s' * (others > 1)} before it or open with it)"
     )
     where = "" if name is None else f" on key {name}"
+    why = f"{_words.describe(history, stuck)} fits in no order{before}."
+    drawn = None if table is None else picture(history, table.model, involved, why)
     return Evidence(
-        summary=f"No order explains it{where}: {_words.describe(history, stuck)} fits in no order{before}.",
+        summary=f"No order explains it{where}: {why}",
         operations=_words.events(history, involved),
         key=name,
         details={
@@ -336,6 +339,7 @@ def _search_evidence(
             "stuck": _words.describe(history, stuck),
             "operations": [_words.describe(history, row) for row in involved],
             "configurations": result.configurations,
+            **({} if drawn is None else {"picture": drawn}),
         },
     )
 
