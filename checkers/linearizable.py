@@ -26,6 +26,7 @@ value that it expected (Porcupine's reading).
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 EVIDENCE_MAX = 5
 """Keys whose violation is shown; the rest is counted."""
 MINIMIZE_SECONDS = 5.0
+STATE_BYTES = 200
+"""What a state of a model takes in the tables, beside itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ class _Keys:
         for key, mine in zip(keys.tolist(), np.split(rows, first)[1:], strict=True):
             undecided += [(key, part) for part in self._monitor(model, mine)]
         for done, (key, part) in enumerate(undecided):
-            table = _Table(model, history, part)
+            table = _Table(model, history, part, self.checker.memory_limit)
             self._search(key, len(undecided) - done, table.problem(read_only[part]), part, table)
         return self._verdict(len(rows), len(keys))
 
@@ -178,7 +181,10 @@ class _Keys:
         now = time.monotonic()
         deadline = now + (self.deadline - now) / left
         memory_bytes_max = self.checker.memory_limit
-        result = _search.search(problem, step, deadline=deadline, memory_bytes_max=memory_bytes_max)
+        try:
+            result = _search.search(problem, step, deadline=deadline, memory_bytes_max=memory_bytes_max)
+        except _StatesFull:
+            result = _search.Result("out of memory", 0)
         self.searched += 1
         self.configurations += result.configurations
         if result.verdict in ("out of time", "out of memory"):
@@ -251,11 +257,18 @@ def register_problem(
     return Problem(kind[kept], observed[kept], written[kept], start, finish[kept], key, horizon), kept
 
 
+class _StatesFull(Exception):
+    """A model's states fill the memory that a search may use."""
+
+
 class _Table:
     """A model's states and its operations' classes as integers, for the search's table."""
 
-    def __init__(self, model: Model, history: History, rows: NDArray[np.int64]) -> None:
+    def __init__(
+        self, model: Model, history: History, rows: NDArray[np.int64], memory_bytes_max: int
+    ) -> None:
         self.model = model
+        self.memory_bytes_left = memory_bytes_max
         self.horizon = len(history)
         self.operations = history.operations.take(rows)
         fs = [history.fs[f] for f in self.operations.f]
@@ -292,6 +305,7 @@ class _Table:
             if after not in self.state_ids:
                 self.state_ids[after] = len(self.states)
                 self.states.append(after)
+                self.memory_bytes_left -= STATE_BYTES + sys.getsizeof(after)
         except ModelFailed:
             raise
         except Exception as error:
@@ -300,6 +314,8 @@ class _Table:
             raise ModelFailed(
                 f"the model {name} failed at {what}: {type(error).__name__}: {error}"
             ) from error
+        if self.memory_bytes_left < 0:
+            raise _StatesFull
         return self.state_ids[after]
 
 
