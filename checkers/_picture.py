@@ -22,9 +22,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from checkers import _words
+from checkers._values import original
 from checkers.models import IMPOSSIBLE, UNKNOWN, Call, Model
 from harness.history import INFO, History
 
@@ -126,8 +125,7 @@ def _call_text(call: Call) -> str:
 
 
 def _state_text(state: Any) -> str:
-    if isinstance(state, bytes):
-        state = msgspec.json.decode(state)
+    state = original(state)
     if isinstance(state, tuple):
         return "[" + ", ".join(map(_state_text, state)) + "]"
     if isinstance(state, frozenset):

@@ -2,7 +2,9 @@
 
 `splitbrain check --model=NAME` knows them beside the models in `checkers.models`. What follows the name after
 a colon is its argument: `bank:100` (the total), `long-fork:3` (keys of a group),
-`list-append:snapshot-isolation` (the consistency models that are promised, several by comma).
+`list-append:snapshot-isolation` (the consistency models that are promised, several by comma),
+`delivery:at-least-once,producer` (what is promised of each element, and of several), `unique-ids:increasing`,
+`locks:fencing` or `locks:15` (how many seconds a lease lasts).
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ NAMES = (
     "set-full",
     "set-final",
     "counter-bounds",
+    "delivery",
+    "unique-ids",
+    "locks",
 )
 
 
@@ -63,5 +68,20 @@ def checker_named(name: str, elle_command: str | None = None) -> Checker | None:
             from checkers.counter import Counter
 
             return Counter()
+        case "delivery":
+            from checkers.delivery import delivery
+
+            return delivery(argument)
+        case "unique-ids":
+            from checkers.unique_ids import UniqueIds
+
+            if argument not in ("", "increasing"):
+                raise ValueError("unique-ids are increasing, or nothing more is said of them")
+            return UniqueIds(increasing=argument == "increasing")
+        case "locks":
+            from checkers.locks import Locks
+
+            fencing = argument == "fencing"
+            return Locks(fencing, float(argument) if argument and not fencing else None)
         case _:
             return None

@@ -32,7 +32,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,21 @@ class Delivery:
                 "order": self.order,
             },
         )
+
+
+def delivery(promises: str) -> Delivery:
+    """The checker for promises like "at-least-once,producer", in any order. Raises ValueError."""
+    guarantee: Guarantee = "exactly-once"
+    order: Order = "none"
+    for promise in filter(None, promises.split(",")):
+        if promise in get_args(Guarantee):
+            guarantee = promise  # type: ignore[assignment]
+        elif promise in get_args(Order):
+            order = promise  # type: ignore[assignment]
+        else:
+            known = ", ".join((*get_args(Guarantee), *get_args(Order)))
+            raise ValueError(f"no promise {promise!r} of delivery; there are {known}")
+    return Delivery(guarantee, order)
 
 
 _COUNTS = (

@@ -26,6 +26,7 @@ value that it expected (Porcupine's reading).
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 
 from checkers import _words
 from checkers._explanation import Explanation
+from checkers._picture import picture
 from checkers._registers import FAILED_CAS, FailedCas, NotARegister, Registers, registers
 from checkers.models import IMPOSSIBLE, UNKNOWN, Call, Model, ModelFailed, model_named
 from checkers.monitors import Ambiguous, Calls, Rows, monitor_of
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 EVIDENCE_MAX = 5
 """Keys whose violation is shown; the rest is counted."""
 MINIMIZE_SECONDS = 5.0
+STATE_BYTES = 200
+"""What a state of a model takes in the tables, beside itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ class _Keys:
         for key, mine in zip(keys.tolist(), np.split(rows, first)[1:], strict=True):
             undecided += [(key, part) for part in self._monitor(model, mine)]
         for done, (key, part) in enumerate(undecided):
-            table = _Table(model, history, part)
+            table = _Table(model, history, part, self.checker.memory_limit)
             self._search(key, len(undecided) - done, table.problem(read_only[part]), part, table)
         return self._verdict(len(rows), len(keys))
 
@@ -177,7 +181,10 @@ class _Keys:
         now = time.monotonic()
         deadline = now + (self.deadline - now) / left
         memory_bytes_max = self.checker.memory_limit
-        result = _search.search(problem, step, deadline=deadline, memory_bytes_max=memory_bytes_max)
+        try:
+            result = _search.search(problem, step, deadline=deadline, memory_bytes_max=memory_bytes_max)
+        except _StatesFull:
+            result = _search.Result("out of memory", 0)
         self.searched += 1
         self.configurations += result.configurations
         if result.verdict in ("out of time", "out of memory"):
@@ -250,11 +257,18 @@ def register_problem(
     return Problem(kind[kept], observed[kept], written[kept], start, finish[kept], key, horizon), kept
 
 
+class _StatesFull(Exception):
+    """A model's states fill the memory that a search may use."""
+
+
 class _Table:
     """A model's states and its operations' classes as integers, for the search's table."""
 
-    def __init__(self, model: Model, history: History, rows: NDArray[np.int64]) -> None:
+    def __init__(
+        self, model: Model, history: History, rows: NDArray[np.int64], memory_bytes_max: int
+    ) -> None:
         self.model = model
+        self.memory_bytes_left = memory_bytes_max
         self.horizon = len(history)
         self.operations = history.operations.take(rows)
         fs = [history.fs[f] for f in self.operations.f]
@@ -291,6 +305,7 @@ class _Table:
             if after not in self.state_ids:
                 self.state_ids[after] = len(self.states)
                 self.states.append(after)
+                self.memory_bytes_left -= STATE_BYTES + sys.getsizeof(after)
         except ModelFailed:
             raise
         except Exception as error:
@@ -299,6 +314,8 @@ class _Table:
             raise ModelFailed(
                 f"the model {name} failed at {what}: {type(error).__name__}: {error}"
             ) from error
+        if self.memory_bytes_left < 0:
+            raise _StatesFull
         return self.state_ids[after]
 
 
@@ -327,8 +344,10 @@ def _search_evidence(
         else f" (with {others} other operation{'s' * (others > 1)} before it or open with it)"
     )
     where = "" if name is None else f" on key {name}"
+    why = f"{_words.describe(history, stuck)} fits in no order{before}."
+    drawn = None if table is None else picture(history, table.model, involved, why)
     return Evidence(
-        summary=f"No order explains it{where}: {_words.describe(history, stuck)} fits in no order{before}.",
+        summary=f"No order explains it{where}: {why}",
         operations=_words.events(history, involved),
         key=name,
         details={
@@ -336,6 +355,7 @@ def _search_evidence(
             "stuck": _words.describe(history, stuck),
             "operations": [_words.describe(history, row) for row in involved],
             "configurations": result.configurations,
+            **({} if drawn is None else {"picture": drawn}),
         },
     )
 

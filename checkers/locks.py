@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from checkers import _words
 from checkers._going_back import went_back
-from checkers.models import token
+from checkers._values import hashable
 from harness.history import OK, History
 from harness.verdict import Evidence, Validity, Verdict, worst
 
@@ -173,7 +173,7 @@ class _Lock:
         found = []
         holders: dict[Any, int] = {}
         for row, given in zip(self.token_row.tolist(), self.tokens, strict=True):
-            other = holders.setdefault(token(given), row)
+            other = holders.setdefault(hashable(given), row)
             if other != row:
                 said = f"{self._say(row)}, and {self._say(other)}"
                 found.append(self._evidence("token given twice", said, [other, row]))

@@ -38,7 +38,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-import msgspec
+from checkers._values import hashable
 
 IMPOSSIBLE: Final = object()
 UNKNOWN: Final = object()
@@ -66,7 +66,7 @@ class Call:
 
     def gave(self, value: Any) -> bool:
         """Whether the result is this value, or unknown."""
-        return self.result is UNKNOWN or token(self.result) == token(value)
+        return self.result is UNKNOWN or hashable(self.result) == hashable(value)
 
 
 class Model:
@@ -83,13 +83,6 @@ class Model:
         raise NotImplementedError
 
 
-def token(value: Any) -> Hashable:
-    """The value as something hashable that is equal only to what its JSON is equal to."""
-    if value is None or type(value) in (int, str, float):
-        return value  # type: ignore[no-any-return]
-    return msgspec.json.encode(value, order="deterministic")
-
-
 # --- Registers -----------------------------------------------------------------------------------------
 
 
@@ -104,8 +97,8 @@ class Register(Model):
 
     def step(self, state: Any, call: Call) -> Any:
         if call.f == "write":
-            return token(call.argument)
-        return state if token(call.result) == state else IMPOSSIBLE
+            return hashable(call.argument)
+        return state if hashable(call.result) == state else IMPOSSIBLE
 
 
 class CasRegister(Register):
@@ -120,7 +113,7 @@ class CasRegister(Register):
         if call.f != "cas":
             return super().step(state, call)
         old, new = _pair(call, "[old, new]")
-        return token(new) if token(old) == state else IMPOSSIBLE
+        return hashable(new) if hashable(old) == state else IMPOSSIBLE
 
 
 class MultiRegister(Model):
@@ -141,10 +134,14 @@ class MultiRegister(Model):
                 raise ModelFailed(f"a txn is a list of [function, key, value], not {call.argument!r}"[:200])
             f, key, value = operation
             if f in ("write", "w"):
-                values[token(key)] = token(value)
+                values[hashable(key)] = hashable(value)
             elif f not in ("read", "r"):
                 raise ModelFailed(f"a multi-register has read and write, not {f!r}")
-            elif call.result is not UNKNOWN and value is not None and values.get(token(key)) != token(value):
+            elif (
+                call.result is not UNKNOWN
+                and value is not None
+                and values.get(hashable(key)) != hashable(value)
+            ):
                 return IMPOSSIBLE
         return tuple(sorted(values.items(), key=repr))
 
@@ -267,9 +264,9 @@ class Set(Model):
 
     def step(self, state: Any, call: Call) -> Any:
         if call.f == "read":
-            elements = [token(element) for element in call.result or ()]
+            elements = [hashable(element) for element in call.result or ()]
             return state if len(elements) == len(state) and state == set(elements) else IMPOSSIBLE
-        element = token(call.argument)
+        element = hashable(call.argument)
         present = element in state
         if call.f == "contains":
             return state if call.result is present else IMPOSSIBLE
@@ -300,8 +297,8 @@ class Queue(Model):
         if call.f == self.puts:
             if call.argument is None:
                 raise ModelFailed(f"{call.f} null: null is what an empty container gives")
-            return self.put(state, token(call.argument))
-        if call.result is not UNKNOWN and token(call.result) != self.next(state):
+            return self.put(state, hashable(call.argument))
+        if call.result is not UNKNOWN and hashable(call.result) != self.next(state):
             return IMPOSSIBLE
         return self.rest(state) if call.f == self.takes else state
 
@@ -371,7 +368,7 @@ class UnorderedQueue(Queue):
         if call.result is UNKNOWN:
             after = {_less(held, element) for held in state for element in held or (None,)}
         else:
-            taken = token(call.result)
+            taken = hashable(call.result)
             after = {_less(held, taken) for held in state if taken in (held or (None,))}
         return frozenset(after) if after else IMPOSSIBLE
 
@@ -398,14 +395,16 @@ class Log(Model):
     def step(self, state: Any, call: Call) -> Any:
         if call.f == "append":
             return (
-                (*state, token(call.argument)) if call.result in (None, UNKNOWN, len(state)) else IMPOSSIBLE
+                (*state, hashable(call.argument))
+                if call.result in (None, UNKNOWN, len(state))
+                else IMPOSSIBLE
             )
         if call.f == "tail":
             return state if call.result == len(state) else IMPOSSIBLE
         if type(call.argument) is not int or call.argument < 0:
             raise ModelFailed(f"an offset is a number from 0 up, not {call.argument!r}"[:200])
         there = state[call.argument] if call.argument < len(state) else None
-        return state if token(call.result) == there else IMPOSSIBLE
+        return state if hashable(call.result) == there else IMPOSSIBLE
 
 
 # --- By name -------------------------------------------------------------------------------------------

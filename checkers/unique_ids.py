@@ -23,7 +23,7 @@ import numpy as np
 
 from checkers import _words
 from checkers._going_back import went_back
-from checkers.models import token
+from checkers._values import hashable
 from harness.history import OK, History
 from harness.verdict import Evidence, Validity, Verdict, worst
 
@@ -47,7 +47,7 @@ class UniqueIds:
         ids = history.results(operations.take(rows))
         holders: dict[tuple[int, Any], list[int]] = {}
         for row, key, given in zip(rows.tolist(), operations.key[rows].tolist(), ids, strict=True):
-            holders.setdefault((key, token(given)), []).append(row)
+            holders.setdefault((key, hashable(given)), []).append(row)
         twice = [given for given in holders.values() if len(given) > 1]
         evidence = [_evidence(history, "duplicate", given) for given in twice[:EVIDENCE_MAX]]
         back: list[tuple[int, int]] = []

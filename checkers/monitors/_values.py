@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from checkers.models import token
+from checkers._values import hashable
 
 
 def ids_of(values: list[Any]) -> NDArray[np.int64]:
@@ -19,7 +19,7 @@ def ids_of(values: list[Any]) -> NDArray[np.int64]:
         except OverflowError:
             pass  # beyond 64 bits: like any other value
     known: dict[Any, int] = {}
-    ids = [known.setdefault(token(value), len(known)) for value in values]
+    ids = [known.setdefault(hashable(value), len(known)) for value in values]
     return np.array(ids, np.int64)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from checkers.delivery import Delivery, Guarantee, Order
+from checkers.delivery import Delivery, Guarantee, Order, delivery
 from harness.history import History
 from harness.verdict import Verdict
 
@@ -149,3 +149,10 @@ def test_nothing_to_judge_is_unknown(recorded: Recorded, rows: Rows) -> None:
 def test_the_time_to_delivery_is_told(recorded: Recorded) -> None:
     found = verdict(recorded, enqueue(0, 1), enqueue(1, 2), dequeue(2, 1), dequeue(3, 2), drain(4))
     assert found.details["seconds to delivery"]["1.0"] == 2.5
+
+
+def test_promises_are_named_on_the_command_line() -> None:
+    assert delivery("") == Delivery("exactly-once", "none")
+    assert delivery("total,at-least-once") == Delivery("at-least-once", "total")
+    with pytest.raises(ValueError, match="no promise 'always' of delivery; there are exactly-once, "):
+        delivery("always")

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from checkers.catalogue import checker_named
+from checkers.delivery import Delivery
 from checkers.locks import Locks
+from checkers.unique_ids import UniqueIds
 from harness.history import History
 
 Recorded = Callable[..., History]
@@ -115,3 +118,13 @@ def test_locks_of_several_keys_are_apart(recorded: Recorded) -> None:
         (at, 0 if key == "a" else 1, type_, "acquire", None, key) for at, (type_, key) in enumerate(events)
     ]
     assert Locks().check(recorded(*rows)).valid == "valid"
+
+
+def test_the_checkers_are_named_on_the_command_line() -> None:
+    assert checker_named("locks") == Locks()
+    assert checker_named("locks:fencing") == Locks(fencing=True)
+    assert checker_named("locks:1.5") == Locks(lease_seconds=1.5)
+    assert checker_named("unique-ids:increasing") == UniqueIds(increasing=True)
+    assert checker_named("delivery:producer") == Delivery(order="producer")
+    with pytest.raises(ValueError, match="unique-ids are increasing"):
+        checker_named("unique-ids:sorted")

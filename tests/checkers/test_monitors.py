@@ -448,3 +448,11 @@ def test_a_model_of_ones_own_is_named_on_the_command_line(
     assert cli.main(["check", "--model=tickets_of_mine:Broken", str(path)]) == EXIT_CODES["unknown"]
     said = capsys.readouterr().out
     assert "the model Broken failed at next None -> 1 in the state 1: TypeError" in said
+
+
+def test_a_search_whose_states_fill_the_memory_is_unknown(recorded: Recorded) -> None:
+    puts = [op(i / 10, i, "enqueue", i % 2, end=90 + i) for i in range(16)]
+    takes = [op(100 + i, 0, "dequeue", None, int(i < 8)) for i in range(16)]
+    history = recorded(*sorted((row for rows in [*puts, *takes] for row in rows), key=lambda row: row[0]))
+    verdict = Linearizable("queue", memory_limit=10_000).check(history)
+    assert (verdict.valid, "out of memory" in verdict.summary) == ("unknown", True)
