@@ -1,4 +1,4 @@
-"""What zones find, in words that a tired engineer understands at once.
+"""What zones and versions find, in words that a tired engineer understands at once.
 
 Rules
 -----
@@ -12,20 +12,34 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from checkers import _words
+from checkers._kv import TwoPlaces
+from checkers._register_picture import register_picture
 from checkers._registers import CAS, WRITE, Registers
 from harness.history import FAIL, History
 from harness.verdict import Evidence
 
 
-class Explanation:
-    """The words for one key's violation, as `_zones.zones` shows it."""
+class ByZones:
+    """The words for one key's violation, as `_zones.zones_of` shows it."""
 
-    def __init__(self, history: History, columns: Registers, key: int, ends: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        history: History,
+        columns: Registers,
+        key: int,
+        ends: NDArray[np.int64],
+        texts: Sequence[str] | None = None,
+    ) -> None:
         self.history = history
+        self.texts = texts
+        """What the values are, by id; None: what the operations say."""
         self.columns = columns
         self.key = key
         self.ends = ends
@@ -54,15 +68,33 @@ class Explanation:
         rows = [int(self.columns.row[one]) for one in dict.fromkeys(operations)]
         name = self.history.keys[self.key]
         where = "" if name is None else f" on key {name}"
+        details = {
+            "kind": kind,
+            "operations": [_words.describe(self.history, row) for row in sorted(rows)],
+            **register_picture(self.history, rows, f"{kind}: {summary}"),
+        }
+        if found == _zones.CONFLICT:
+            details["blocks"] = [self._zone(*at[:2]), self._zone(*at[2:])]
         return Evidence(
             summary=f"{kind}{where}: {summary}",
             operations=_words.events(self.history, rows),
             key=name,
-            details={
-                "kind": kind,
-                "operations": [_words.describe(self.history, row) for row in sorted(rows)],
-            },
+            details=details,
         )
+
+    def _zone(self, first: int, last: int) -> dict[str, Any]:
+        """What a block is, and the interval between its first completion and its last beginning, in which it
+        holds the register for certain if the one is before the other."""
+        time = self.history.time
+        over = int(time[self.ends[first]]) if first >= 0 else 0
+        begun = int(time[self.columns.start[last]])
+        value = self._observed(last) if self.columns.observed[last] >= 0 else self._written(last)
+        return {
+            "value": value,
+            "from": min(over, begun),
+            "to": max(over, begun),
+            "forward": first < 0 or bool(self.ends[first] < self.columns.start[last]),
+        }
 
     def _say(self, at: int) -> str:
         said = _words.describe(self.history, int(self.columns.row[at]))
@@ -71,15 +103,15 @@ class Explanation:
 
     def _observed(self, at: int) -> str:
         """The value that the operation read or expected."""
-        row = int(self.columns.row[at])
-        operations = self.history.operations
-        if self.columns.kind[at] == CAS:
-            return _words.value_text(self.history.ops[int(operations.invoke[row])].value[0])
-        return _words.value_text(self.history.ops[int(operations.complete[row])].value)
+        if self.texts is not None:
+            return _words.value_text(self.texts[self.columns.observed[at]])
+        return _words.value_text(_observed(self.history, int(self.columns.row[at])))
 
     def _written(self, at: int) -> str:
-        value = self.history.ops[int(self.columns.start[at])].value
-        return _words.value_text(value[1] if self.columns.kind[at] == CAS else value)
+        if self.texts is not None:
+            return _words.value_text(self.texts[self.columns.written[at]])
+        op = self.history.ops[int(self.columns.start[at])]
+        return _words.value_text(op.value[1] if op.f == "cas" else op.value)
 
     def _phantom(self, reader: int) -> tuple[str, str, list[int]]:
         operations = self.history.operations
@@ -88,7 +120,7 @@ class Explanation:
         for row in np.flatnonzero((operations.key == self.key) & (operations.outcome == FAIL)).tolist():
             op = self.history.ops[int(operations.invoke[row])]
             new = op.value[1] if fs[row] == "cas" else op.value
-            if fs[row] != "read" and _words.value_text(new) == value:
+            if fs[row] not in ("read", "get") and _words.value_text(new) == value:
                 said = f"{self._say(reader)}, which only a write that failed had tried: "
                 return "Read of a failed write", said + f"{_words.describe(self.history, row)}.", [reader]
         return "Read from nowhere", f"{self._say(reader)}, and nobody ever wrote {value}.", [reader]
@@ -201,3 +233,83 @@ class Explanation:
         while values[-1] in successors:
             values.append(successors[values[-1]])
         return np.array(values)
+
+
+def two_places(history: History, found: TwoPlaces) -> Evidence:
+    """The words for a piece of a string that was seen at two places."""
+    one, other = found.reads
+    piece = _words.value_text(history.ops[int(history.operations.invoke[found.makers[0]])].value)
+    first, second = (f"{_words.value_text(text) if text else 'nothing'}" for text in found.after)
+    if one == other:
+        kind, said = "Appended twice", f"{_words.describe(history, one)}, which has {piece}"
+        said += f" both after {first} and after {second}"
+    else:
+        kind = "Two orders"
+        said = f"{_words.describe(history, one)}, which has {piece} after {first}; but "
+        said += f"{_words.describe(history, other)}, which has it after {second}"
+    name = history.keys[found.key]
+    where = "" if name is None else f" on key {name}"
+    rows = sorted({one, other, *found.makers})
+    return Evidence(
+        summary=f"{kind}{where}: {said}.",
+        operations=_words.events(history, rows),
+        key=name,
+        details={
+            "kind": kind,
+            "operations": [_words.describe(history, row) for row in rows],
+            **register_picture(history, rows, f"{kind}: {said}."),
+        },
+    )
+
+
+class ByVersions:
+    """The words for one key's violation, as `_versioned.versions_of` shows it."""
+
+    def __init__(self, history: History, columns: Registers, key: int) -> None:
+        self.history = history
+        self.columns = columns
+        self.key = key
+
+    def evidence(self, found: int, shown: list[int]) -> Evidence:
+        from checkers import _versioned
+
+        rows = [int(self.columns.row[at]) for at in shown if at >= 0]
+        said = [self._say(row) for row in rows]
+        if found == _versioned.TWO_WRITES:
+            kind, summary = "Two writes of one version", f"{said[0]}, and {said[1]}."
+        elif found == _versioned.TWO_VALUES:
+            kind, summary = "Two values of one version", f"{said[0]}, but {said[1]}."
+        elif found == _versioned.NO_WRITE:
+            kind, summary = "Version from nowhere", f"{said[0]}, which no write can have made."
+        elif found == _versioned.BACKWARD:
+            kind = "Versions against time"
+            summary = f"{said[0]}, which was over before {said[1]}."
+        else:
+            kind, summary = "Compare-and-set of another value", f"{said[0]}, but the version before it "
+            if len(rows) > 1:
+                summary += f"has another value: {said[1]}."
+            else:
+                summary += "is the initial value."
+        name = self.history.keys[self.key]
+        where = "" if name is None else f" on key {name}"
+        return Evidence(
+            summary=f"{kind}{where}: {summary}",
+            operations=_words.events(self.history, rows),
+            key=name,
+            details={
+                "kind": kind,
+                "operations": said,
+                **register_picture(self.history, rows, f"{kind}: {summary}"),
+            },
+        )
+
+    def _say(self, row: int) -> str:
+        complete = int(self.history.operations.complete[row])
+        return f"{_words.describe(self.history, row)} with version {self.history.version[complete]}"
+
+
+def _observed(history: History, row: int) -> Any:
+    """The value that an operation read or expected."""
+    operations = history.operations
+    op = history.ops[int(operations.invoke[row])]
+    return op.value[0] if op.f == "cas" else history.ops[int(operations.complete[row])].value

@@ -48,8 +48,11 @@ def calls_of(history: History, model: Model, rows: Sequence[int]) -> list[Call]:
     return made
 
 
-def picture(history: History, model: Model, rows: Sequence[int], why: str) -> dict[str, Any] | None:
-    """The picture of these operations, in the order of their starts; None if there is none to make."""
+def picture(
+    history: History, model: Model, rows: Sequence[int], why: str, calls: Sequence[Call] | None = None
+) -> dict[str, Any] | None:
+    """The picture of these operations, in the order of their starts; None if there is none to make. `calls`:
+    what they are to the model, if not what `calls_of` says."""
     if len(rows) > OPERATIONS_MAX:
         return None
     operations = history.operations
@@ -59,7 +62,8 @@ def picture(history: History, model: Model, rows: Sequence[int], why: str) -> di
         len(history) if lost else int(operations.complete[row])
         for row, lost in zip(rows, crashed, strict=True)
     ]
-    calls = calls_of(history, model, rows)
+    if calls is None:
+        calls = calls_of(history, model, rows)
     found = _furthest(model, calls, start, finish, len(history))
     if found is None:
         return None
@@ -88,7 +92,7 @@ def picture(history: History, model: Model, rows: Sequence[int], why: str) -> di
 
 
 def _furthest(
-    model: Model, calls: list[Call], start: list[int], finish: list[int], horizon: int
+    model: Model, calls: Sequence[Call], start: list[int], finish: list[int], horizon: int
 ) -> tuple[tuple[int, ...], int] | None:
     """An order that passes as many completions as one can, and the operation that is next to complete."""
     returns = sorted((at for at in range(len(calls)) if finish[at] < horizon), key=finish.__getitem__)

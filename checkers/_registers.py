@@ -12,23 +12,18 @@ Rules
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import compress
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.history import FAIL, INFO, OK, History
+from harness.history import FAIL, NOTHING, OK, PAIR, PLAIN, History, Values
 
 FailedCas = Literal["dropped", "observed"]
 
 READ, WRITE, CAS, FAILED_CAS = range(4)
 """Kinds of operations."""
-
-_INITIAL = np.iinfo(np.int64).min
-"""The initial value's code; no client can write it (JSON integers below -2**63 + 1 are coded like
-strings)."""
 
 
 class NotARegister(ValueError):
@@ -60,68 +55,72 @@ class Registers:
 
 def registers(history: History, failed_cas: FailedCas) -> Registers:
     """The operations on registers that count. Raises NotARegister."""
-    # numba takes longer to import than most histories take to check.
-    from checkers._zones import intern
+    operations = history.operations
+    kind_of_f = np.array([_KINDS.get(f, -1) for f in history.fs] or [-1], np.int8)
+    used = np.bincount(operations.f, minlength=len(kind_of_f)) > 0
+    strange = [history.fs[f] for f in np.flatnonzero(used & (kind_of_f < 0)).tolist()]
+    if strange:
+        raise NotARegister(f"operations {', '.join(sorted(strange))}: a register has read, write and cas")
+    counts_failed = failed_cas == "observed"
+    selected = _selected(history, history.values, kind_of_f, counts_failed)
+    if selected is None:
+        selected = _selected(history, _coded(history, kind_of_f, counts_failed), kind_of_f, counts_failed)
+    assert selected is not None, "values that are coded are integers"
+    return selected
+
+
+def _selected(
+    history: History, values: Values, kind_of_f: NDArray[np.int8], counts_failed: bool
+) -> Registers | None:
+    """None if some of the values that count are no integers."""
+    from checkers import _zones  # numba takes longer to import than most histories to check
 
     operations = history.operations
-    kind_of_f = np.array([{"read": READ, "write": WRITE, "cas": CAS}.get(f, -1) for f in history.fs] or [-1])
-    kind = kind_of_f[operations.f].astype(np.int8)
-    if (kind < 0).any():
-        strange = sorted({history.fs[f] for f in np.unique(operations.f[kind < 0])})
-        raise NotARegister(f"operations {', '.join(strange)}: a register has read, write and cas")
-    outcome = operations.outcome
-    counts = np.where(kind == READ, outcome == OK, outcome != FAIL)
-    if failed_cas == "observed":
-        counts |= (kind == CAS) & (outcome == FAIL)
-    row = np.flatnonzero(counts)
-    kind, key, outcome = kind[row], operations.key[row], outcome[row]
-    kind[(kind == CAS) & (outcome == FAIL)] = FAILED_CAS
-    start, complete = operations.invoke[row], operations.complete[row]
-    horizon = len(history)
-    finish = np.where(outcome >= INFO, horizon, complete)
+    keys = len(history.keys)
+    selected = _zones.select(
+        kind_of_f, operations.f, operations.outcome, operations.key, operations.invoke, operations.complete,
+        values.kind, values.first, values.second, keys, counts_failed,
+    )  # fmt: skip
+    trouble, columns, total = selected[0], selected[1:8], selected[8]
+    if trouble == _zones.NO_PAIR:
+        raise _no_pair(history, int(operations.invoke[columns[0][-1]]))
+    if trouble == _zones.OTHER_VALUE:
+        return None
+    return Registers(*columns, keys=keys, values=total, horizon=len(history))
 
-    # A read's value is in its completion, a write's in its invocation: completions may repeat it, but need
-    # not. They are fetched in the order of events, which is that of memory: faster than by operations.
-    carrier = np.where(kind == READ, complete, start)
-    carries = np.zeros(horizon, np.bool_)
-    carries[carrier] = True
-    values = [op.value for op in compress(history.ops, carries.tolist())]
-    position = (np.cumsum(carries) - 1)[carrier]
-    compares = np.flatnonzero((kind == CAS) | (kind == FAILED_CAS))
+
+def _coded(history: History, kind_of_f: NDArray[np.int8], counts_failed: bool) -> Values:
+    """The values of the events that count as integers, equal ones for equal values."""
+    operations = history.operations
+    kind, outcome = kind_of_f[operations.f], operations.outcome
+    counts = np.where(kind == READ, outcome == OK, (outcome != FAIL) | ((kind == CAS) & counts_failed))
+    events = np.where(kind == READ, operations.complete, operations.invoke)[counts]
+    compares = kind[counts] == CAS
+    olds: list[Any] = history.values_at(events)
     news: list[Any] = []
-    for compare in compares.tolist():
-        pair = values[position[compare]]
+    for i in np.flatnonzero(compares).tolist():
+        pair = olds[i]
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise NotARegister(f"event {start[compare]}: a cas takes [old, new], not {pair!r}"[:200])
-        values[position[compare]] = pair[0]
+            raise _no_pair(history, int(events[i]))
+        olds[i] = pair[0]
         news.append(pair[1])
-    codes = _codes(values + news)
-    count, keys = len(row), len(history.keys)
-    ids = intern(
-        np.concatenate([np.arange(keys, dtype=np.int32), key, key[compares]]),
-        np.concatenate([np.full(keys, _INITIAL), codes[position], codes[len(values) :]]),
-    )
-    first = ids[keys : keys + count]
-    observed = np.where(kind == WRITE, -1, first)
-    written = np.where(kind == WRITE, first, -1)
-    written[compares] = ids[keys + count :]
-    written[kind == FAILED_CAS] = -1
-    total = int(ids.max(initial=-1)) + 1
-    return Registers(row, kind, key, observed, written, start, finish, keys, total, horizon)
+    codes = _codes(olds + news)
+    count = len(history)
+    coded = Values(np.zeros(count, np.int8), np.zeros(count, np.int64), np.zeros(count, np.int64))
+    coded.kind[events] = np.where(compares, PAIR, PLAIN)
+    coded.first[events] = codes[: len(olds)]
+    coded.second[events[compares]] = codes[len(olds) :]
+    return coded
+
+
+def _no_pair(history: History, event: int) -> NotARegister:
+    value = history.ops[event].value
+    return NotARegister(f"event {event}: a cas takes [old, new], not {value!r}"[:200])
 
 
 def _codes(values: list[Any]) -> NDArray[np.int64]:
-    """Equal codes for equal values; None's is _INITIAL."""
-    types = set(map(type, values))
-    try:
-        if types <= {int}:
-            return np.fromiter(values, np.int64, len(values))
-        if types <= {int, type(None)}:
-            filled = [_INITIAL if value is None else value for value in values]
-            return np.fromiter(filled, np.int64, len(values))
-    except OverflowError:
-        pass  # beyond 64 bits: coded like strings
-    codes: dict[Any, int] = {None: int(_INITIAL)}
+    """Equal codes for equal values; None's is NOTHING."""
+    codes: dict[Any, int] = {None: NOTHING}
     coded = []
     for value in values:
         token = value if type(value) in _HASHED_AS_IS else msgspec.json.encode(value, order="deterministic")
@@ -129,4 +128,5 @@ def _codes(values: list[Any]) -> NDArray[np.int64]:
     return np.array(coded, np.int64)
 
 
+_KINDS = {"read": READ, "write": WRITE, "cas": CAS}
 _HASHED_AS_IS = frozenset({int, float, str, type(None)})

@@ -1,52 +1,61 @@
 """Linearizability by search: any object with a sequential model, at a cost that grows with its concurrency.
 
 Sources: J. Wing, C. Gong, "Testing and Verifying Concurrent Objects", JPDC 17, 1993 (the search); G. Lowe,
-"Testing for Linearizability", CCPE 29(4), 2017 (just-in-time linearization, and remembering configurations).
+"Testing for Linearizability", CCPE 29(4), 2017 (just-in-time linearization, remembering configurations). The
+reductions are argued in `checkers._configurations` and `checkers._simplify`.
 
-Theory
-------
-Take completions in their order. Before the first one not yet passed (the *frontier*) its
-operation must be linearized, after some of the other operations that are open there; nothing that begins
-later can come before. So a configuration is (frontier, which of the operations open there are linearized,
-state), and its size depends on how many operations are open at once, not on the length of the history. Each
-open operation has a slot, free again after its completion; the set is a bit mask over slots. Depth first;
-configurations met before are not entered again.
+Two searches take turns once the first has gone on for long; whichever ends first has the answer. One goes in
+depth and remembers each configuration that it met: it finds an order soon where there are many. The other
+goes by stretches of the history: it finds all configurations in which a stretch can end, forgets those
+inside, and begins the next stretch from them: so its memory grows with what is open at once, not with the
+history, and where crashed operations leave much choice, those who have spent few make others needless early.
 
-Two reductions, both exact:
-- A read-only operation (it never changes the state) that is legal now is linearized now: the rest of any
-  linearization that has it later is the same without it.
-- Crashed operations that are equal but for their start stay open for ever: the one that began first goes
-  first.
+Complexity: exponential in the number of operations open at once; linear in the length of the history. Time
+and memory are bounded by the caller.
 
-Complexity: exponential in the number of operations open at once; memory 8 bytes x (1 + words of the mask) a
-configuration. Both are bounded by the caller: `run` returns when its steps are used up, and can be called
-again.
-
-The state is an integer. Reads, writes and cas of a register are steps known here; for any other model,
-operations are classes of equal operations, and a table gives the state after (state, class). The table is
-filled on demand: when an entry is missing, the search stops, and goes on once it has been added.
+The state is an integer. Reads, writes and cas of a register are steps that the kernel knows; for any other
+model, operations are classes of equal operations, and a table gives the state after (state, class). The table
+is filled on demand: when an entry is missing, the kernel stops, and goes on once it has been added.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-READ, WRITE, CAS, FAILED_CAS, TABLE, TABLE_READ_ONLY = range(6)
+from checkers import _configurations as kernel
+from checkers._configurations import CAS, FAILED_CAS, READ, TABLE, TABLE_READ_ONLY, WRITE
+from checkers._simplify import Plan, plan_of
 
-_RUNNING, _LINEARIZABLE, _STUCK, _FULL, _MISSING = range(5)
-_ILLEGAL, _UNKNOWN_STEP = -1, -2
-_EMPTY = -1
+__all__ = [
+    "CAS",
+    "FAILED_CAS",
+    "READ",
+    "TABLE",
+    "TABLE_READ_ONLY",
+    "WRITE",
+    "Problem",
+    "Result",
+    "load",
+    "search",
+]
 
-# Positions in the search's registers, an int64 array, so that it can stop and go on.
-_DEPTH, _ENTERED, _COUNT, _FURTHEST, _MISSING_STATE, _MISSING_CLASS, _REGISTERS = range(7)
+_MOVES = 20_000
+"""Between two looks at the clock."""
+_STRETCH = 8
+"""Completions in a stretch."""
+_PATIENCE = 2
+"""Configurations a completion that the search in depth meets before that by stretches begins."""
+
+Ints = NDArray[np.int64]
+Shorts = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +63,12 @@ class Problem:
     """Operations on one object, columns of one length, in the order of their starts."""
 
     kind: NDArray[np.int8]
-    observed: NDArray[np.int64]
+    observed: Ints
     """State that it needs (READ, CAS), or must not meet (FAILED_CAS); the class of a TABLE operation."""
-    written: NDArray[np.int64]
+    written: Ints
     """State that it leaves (WRITE, CAS)."""
-    start: NDArray[np.int64]
-    finish: NDArray[np.int64]
+    start: Ints
+    finish: Ints
     """`horizon` or later: crashed, open for ever."""
     initial: int
     horizon: int
@@ -88,14 +97,21 @@ class Problem:
         return replace(self, finish=np.where(self.finish > event, self.horizon, self.finish))
 
 
+Verdict = Literal["linearizable", "not linearizable", "out of time", "out of memory"]
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`stuck`: of a history that is not linearizable, the position of the operation at whose completion no
-    configuration was left, however one orders what came before."""
+    """What a search found."""
 
-    verdict: Literal["linearizable", "not linearizable", "out of time", "out of memory"]
+    verdict: Verdict
     configurations: int
     stuck: int = -1
+    """Unless linearizable: the position of the operation whose completion no configuration passed yet,
+    however one orders what came before. -1: it is not known."""
+    passed: int = 0
+    """How many completions were passed, of all."""
+    completions: int = 0
 
 
 def search(
@@ -109,299 +125,169 @@ def search(
 
     `step(state, class)` gives the state after a TABLE operation, or -1 if it is not legal there.
     """
-    kind, horizon = problem.kind, problem.horizon
-    returns = np.flatnonzero(problem.finish < horizon)
-    returns = returns[np.argsort(problem.finish[returns], kind="stable")]
-    if not len(returns):
+    values = 1 + max(problem.initial, _largest(problem.observed), _largest(problem.written))
+    plan = plan_of(
+        problem.kind, problem.observed, problem.written, problem.start, problem.finish, problem.horizon,
+        problem.initial, values,
+    )  # fmt: skip
+    if not len(plan.returns):
         return Result("linearizable", 0)
-    slot, slots, total_open = _slots(problem.start, problem.finish, returns, horizon)
-    words = (slots + 63) // 64
-    frames = len(kind) + 1
-    if 8 * (total_open + frames * (words + 3)) > memory_bytes_max:
-        return Result("out of memory", 0)
-    open_from, open_ops = _open_operations(problem.start, problem.finish, returns, horizon, total_open)
-    twin = _twins(kind, problem.observed, problem.written, problem.finish, horizon)
-    registers = np.zeros(_REGISTERS, np.int64)
-    stack = np.zeros((frames, 3), np.int64)  # frontier, state, position among the open operations
-    stack[0, 1] = problem.initial
-    masks = np.zeros((frames, words), np.uint64)
-    table = np.full((1 << 12, words + 1), _EMPTY, np.int64)
-    steps = np.full((1 << 10, 3), _EMPTY, np.int64)
-    known = 0
-    while True:
-        outcome = _run(
-            kind, problem.observed, problem.written, slot, twin, returns, open_from, open_ops,
-            registers, stack, masks, table, steps, 200_000,
-        )  # fmt: skip
-        count = int(registers[_COUNT])
-        if outcome == _LINEARIZABLE:
-            return Result("linearizable", count)
-        if outcome == _STUCK:
-            return Result("not linearizable", count, int(returns[registers[_FURTHEST]]))
-        if outcome == _FULL:
-            if 3 * table.nbytes > memory_bytes_max:
-                return Result("out of memory", count)
-            table = _grown(table)
-        elif outcome == _MISSING:
-            assert step is not None, "an operation of a TABLE model, and no model"
-            state, class_ = int(registers[_MISSING_STATE]), int(registers[_MISSING_CLASS])
-            if 2 * known >= len(steps):
-                steps = _grown_steps(steps)
-            _add_step(steps, state, class_, step(state, class_))
-            known += 1
-            if known & 1023:
-                continue
-        if time.monotonic() > deadline:
-            return Result("out of time", count)
+    steps = _Steps(plan, step)
+    runs = [_Run(plan, problem.initial, steps, 0), _Run(plan, problem.initial, steps, _STRETCH)]
+    outcome = _first_to_end(runs, _PATIENCE * len(plan.returns), deadline, memory_bytes_max // 2)
+    passed = max(run.reached for run in runs)
+    stuck = -1 if passed == len(plan.returns) else int(plan.position[plan.returns[passed]])
+    return Result(
+        _VERDICTS[outcome], sum(run.configurations_met for run in runs), stuck, passed, len(plan.returns)
+    )
 
 
+def _largest(numbers: Ints) -> int:
+    return int(numbers.max(initial=0))
+
+
+@cache
 def load() -> None:
     """Load the kernels from their cache, or compile them, so that no deadline pays for it."""
-    one = np.zeros(1, np.int64)
-    problem = Problem(np.full(1, TABLE, np.int8), one, one, one, one + 1, initial=0, horizon=2)
-    search(problem, lambda state, _: state, deadline=math.inf, memory_bytes_max=1 << 20)
+    nothing, start = np.array([-1, -1]), np.array([0, 2])
+    for problem in (
+        Problem(np.full(2, TABLE, np.int8), start, nothing, start, start + 1, initial=0, horizon=4),
+        Problem(
+            np.array([WRITE, READ], np.int8), start - 1, -start + 1, start, start + 1, initial=0, horizon=4
+        ),
+    ):
+        search(problem, lambda state, _: state, deadline=math.inf, memory_bytes_max=1 << 24)
 
 
-def _twins(
-    kind: NDArray[np.int8],
-    observed: NDArray[np.int64],
-    written: NDArray[np.int64],
-    finish: NDArray[np.int64],
-    horizon: int,
-) -> NDArray[np.int64]:
-    """For each crashed operation, the equal one that began before it, or -1."""
-    twin = np.full(len(kind), -1, np.int64)
-    last: dict[tuple[int, int, int], int] = {}
-    for i in np.flatnonzero(finish >= horizon).tolist():
-        same = (int(kind[i]), int(observed[i]), int(written[i]))
-        twin[i] = last.get(same, -1)
-        last[same] = i
-    return twin
+def _first_to_end(runs: list[_Run], patience: int, deadline: float, memory_bytes_max: int) -> int:
+    """Let the first run go on until it has met so many configurations, then all for the same time, until one
+    ends."""
+    spent = dict.fromkeys(runs, 0.0)
+    while spent:
+        began = time.monotonic()
+        if began > deadline:
+            return kernel.RUNNING
+        first = runs[0] in spent and runs[0].configurations_met < patience
+        run = runs[0] if first else min(spent, key=spent.__getitem__)
+        outcome = run.go_on(memory_bytes_max)
+        if outcome in (kernel.LINEARIZABLE, kernel.EXHAUSTED):
+            return outcome
+        spent[run] += 0.0 if first else time.monotonic() - began
+        if outcome == kernel.FULL:
+            del spent[run]
+    return kernel.FULL
 
 
-@njit(cache=True, nogil=True)
-def _slots(
-    start: NDArray[np.int64], finish: NDArray[np.int64], returns: NDArray[np.int64], horizon: int
-) -> tuple[NDArray[np.int64], int, int]:
-    """A slot for each operation while it is open; how many there are; the open operations of all
-    frontiers."""
-    slot = np.empty(len(start), np.int64)
-    free = np.empty(len(start), np.int64)
-    freed = used = passed = total = opened = 0
-    for i in range(len(start)):
-        while passed < len(returns) and finish[returns[passed]] < start[i]:
-            total += opened - passed
-            free[freed] = slot[returns[passed]]
-            freed += 1
-            passed += 1
-        if freed:
-            freed -= 1
-            slot[i] = free[freed]
-        else:
-            slot[i] = used
-            used += 1
-        opened += 1
-    while passed < len(returns):
-        total += opened - passed
-        passed += 1
-    return slot, used, total
+class _Steps:
+    """The table of a model's steps, filled on demand."""
+
+    def __init__(self, plan: Plan, step: Callable[[int, int], int] | None) -> None:
+        self.table = np.full((1 << 8, 3), -1, np.int64)
+        self._plan = plan
+        self._step = step
+        self._known: set[tuple[int, int]] = set()
+        self._states: set[int] = set()
+
+    def add(self, state: int, missing: int, window: Shorts) -> None:
+        """Enter the step that the kernel misses; from a new state, all that are open: it will miss them
+        next."""
+        assert self._step is not None, "an operation of a TABLE model, and no model"
+        classes = {missing}
+        if state not in self._states:
+            self._states.add(state)
+            classes.update(self._plan.ops[window, kernel.OBSERVED].tolist())
+        for class_ in classes:
+            if (state, class_) not in self._known:
+                self._known.add((state, class_))
+                if 2 * len(self._known) > len(self.table):
+                    self.table = kernel.grown_steps(self.table)
+                kernel.add_step(self.table, state, class_, self._step(state, class_))
 
 
-@njit(cache=True, nogil=True)
-def _open_operations(
-    start: NDArray[np.int64],
-    finish: NDArray[np.int64],
-    returns: NDArray[np.int64],
-    horizon: int,
-    total: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The operations open at each frontier, the next to complete first:
-    open_ops[open_from[r]:open_from[r+1]]."""
-    open_from = np.zeros(len(returns) + 1, np.int64)
-    open_ops = np.empty(total, np.int64)
-    current = np.empty(len(start), np.int64)  # open operations by finish
-    count = begun = position = 0
-    for r in range(len(returns)):
-        while begun < len(start) and start[begun] < finish[returns[r]]:
-            at = count
-            while at > 0 and finish[current[at - 1]] > finish[begun]:
-                current[at] = current[at - 1]
-                at -= 1
-            current[at] = begun
-            count += 1
-            begun += 1
-        for i in range(count):
-            open_ops[position] = current[i]
-            position += 1
-        open_from[r + 1] = position
-        for i in range(1, count):
-            current[i - 1] = current[i]
-        count -= 1
-    return open_from, open_ops
+class _Run:
+    """One way through the configurations: the kernel's arrays, which grow as they must."""
+
+    def __init__(self, plan: Plan, initial: int, steps: _Steps, stretch: int) -> None:
+        self._plan = plan
+        self._steps = steps
+        self._stretch = stretch
+        self._room = plan.slots + len(plan.crashed)
+        capacity = 1 << 8
+        words = 1 + (plan.slots + 63) // 64 + len(plan.guards)
+        self._configurations = np.zeros((capacity, words), np.uint64)
+        self._configurations[0, 0] = initial
+        self._links = np.full((capacity, kernel.LINK_FIELDS), -1, np.int32)
+        self._index = np.full(2 * capacity, -1, np.int32)
+        self._stack = np.empty((capacity + 2 * self._room, 2), np.int32)
+        self._stack[0] = 0, kernel.ENTER
+        self._parked = np.empty(capacity, np.int32)
+        values = len(plan.values)
+        self._stamps = np.zeros(plan.classes + values, np.int64)
+        self._demanded = np.zeros(values, np.int32)
+        registers = self._registers = np.zeros(kernel.REGISTERS, np.int64)
+        registers[kernel.COUNT] = registers[kernel.SEEDS] = registers[kernel.STACKED] = 1
+        registers[kernel.LIMIT] = stretch - 1
+        at_once = np.flatnonzero(plan.ops[:, kernel.BEGIN] == 0)
+        self._window = np.zeros(plan.slots, np.int32)
+        self._window[: len(at_once)] = at_once[np.argsort(plan.ops[at_once, kernel.RANK])]
+        registers[kernel.OPEN] = len(at_once)
+
+    @property
+    def reached(self) -> int:
+        """The furthest frontier."""
+        return int(self._registers[kernel.REACHED])
+
+    @property
+    def configurations_met(self) -> int:
+        registers = self._registers
+        return int(registers[kernel.ENTERED] + registers[kernel.COUNT] - registers[kernel.SEEDS])
+
+    def go_on(self, memory_bytes_max: int) -> int:
+        """Make so many moves: RUNNING; or fewer: LINEARIZABLE, EXHAUSTED, or FULL: it needs more memory."""
+        plan, registers = self._plan, self._registers
+        while True:
+            outcome: int = kernel.run(
+                plan.ops, plan.returns, plan.begins, plan.begun, plan.crashed, plan.begins_crashed,
+                plan.makers, plan.makers_from, plan.values, plan.guards, self._configurations, self._links,
+                self._index, self._stack, self._parked, self._window, self._stamps, self._demanded,
+                self._steps.table, registers, self._stretch, _MOVES,
+            )  # fmt: skip
+            if outcome == kernel.FULL:
+                if not self._grow(memory_bytes_max):
+                    return outcome
+            elif outcome == kernel.MISSING:
+                window = self._window[: registers[kernel.OPEN]]
+                state, class_ = registers[kernel.MISSING_STATE], registers[kernel.MISSING_CLASS]
+                self._steps.add(int(state), int(class_), window)
+            else:
+                return outcome
+
+    def _grow(self, memory_bytes_max: int) -> bool:
+        """Make room where there is none; False if that takes more memory than there may be."""
+        count, stacked = int(self._registers[kernel.COUNT]), int(self._registers[kernel.STACKED])
+        arrays = (self._configurations, self._links, self._index, self._stack, self._parked)
+        if 2 * sum(array.nbytes for array in arrays) > memory_bytes_max:
+            return False
+        if count == len(self._configurations):
+            self._configurations = _larger(self._configurations)
+            self._links = _larger(self._links)
+            self._parked = _larger(self._parked)
+        if 2 * count >= len(self._index):
+            self._index = np.full(2 * len(self._index), -1, np.int32)
+            kernel.reindex(self._configurations, self._links, self._index, self._plan.guards, self._registers)
+        if len(self._stack) < max(stacked, len(self._configurations)) + self._room:
+            self._stack = _larger(self._stack)
+        return True
 
 
-@njit(cache=True, nogil=True)
-def _hash(words: NDArray[np.int64]) -> np.uint64:
-    mixed = np.uint64(0)
-    for word in words:
-        mixed = (mixed ^ np.uint64(word)) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(32)
-    return mixed
+_VERDICTS: Mapping[int, Verdict] = {
+    kernel.LINEARIZABLE: "linearizable",
+    kernel.EXHAUSTED: "not linearizable",
+    kernel.FULL: "out of memory",
+    kernel.RUNNING: "out of time",
+}
 
 
-@njit(cache=True, nogil=True)
-def _slot_of(table: NDArray[np.int64], entry: NDArray[np.int64]) -> np.int64:
-    """Where the entry is in the table, or the empty place where it belongs."""
-    last = np.uint64(len(table) - 1)
-    place = np.int64(_hash(entry) & last)
-    while table[place, 0] != _EMPTY:
-        same = True
-        for i in range(len(entry)):
-            if table[place, i] != entry[i]:
-                same = False
-                break
-        if same:
-            return place
-        place = (place + 1) & np.int64(last)
-    return place
-
-
-@njit(cache=True, nogil=True)
-def _grown(table: NDArray[np.int64]) -> NDArray[np.int64]:
-    larger = np.full((2 * table.shape[0], table.shape[1]), _EMPTY, np.int64)
-    for entry in table:
-        if entry[0] != _EMPTY:
-            larger[_slot_of(larger, entry)] = entry
-    return larger
-
-
-@njit(cache=True, nogil=True)
-def _add_step(steps: NDArray[np.int64], state: int, class_: int, after: int) -> None:
-    place = _slot_of(steps, np.array([state, class_], np.int64))
-    steps[place, 0], steps[place, 1], steps[place, 2] = state, class_, after
-
-
-@njit(cache=True, nogil=True)
-def _grown_steps(steps: NDArray[np.int64]) -> NDArray[np.int64]:
-    larger = np.full((2 * steps.shape[0], 3), _EMPTY, np.int64)
-    for entry in steps:
-        if entry[0] != _EMPTY:
-            larger[_slot_of(larger, entry[:2])] = entry
-    return larger
-
-
-@njit(cache=True, nogil=True)
-def _step(kind: int, observed: int, written: int, state: int, steps: NDArray[np.int64]) -> int:
-    """The state after the operation, _ILLEGAL, or _UNKNOWN_STEP."""
-    if kind == READ:
-        return state if state == observed else _ILLEGAL
-    if kind == WRITE:
-        return written
-    if kind == CAS:
-        return written if state == observed else _ILLEGAL
-    if kind == FAILED_CAS:
-        return state if state != observed else _ILLEGAL
-    place = _slot_of(steps, np.array([state, observed], np.int64))
-    return steps[place, 2] if steps[place, 0] != _EMPTY else _UNKNOWN_STEP
-
-
-@njit(cache=True, nogil=True)
-def _run(
-    kind: NDArray[np.int8],
-    observed: NDArray[np.int64],
-    written: NDArray[np.int64],
-    slot: NDArray[np.int64],
-    twin: NDArray[np.int64],
-    returns: NDArray[np.int64],
-    open_from: NDArray[np.int64],
-    open_ops: NDArray[np.int64],
-    registers: NDArray[np.int64],
-    stack: NDArray[np.int64],
-    masks: NDArray[np.uint64],
-    table: NDArray[np.int64],
-    steps: NDArray[np.int64],
-    budget: int,
-) -> int:
-    """Search on from where `registers` and the stack say, for at most `budget` frames."""
-    one = np.uint64(1)
-    words = masks.shape[1]
-    entry = np.empty(words + 1, np.int64)
-    for _ in range(budget):
-        depth = registers[_DEPTH]
-        if depth < 0:
-            return _STUCK
-        mask = masks[depth]
-        if registers[_ENTERED] == 0:
-            # Linearize what is read-only and legal, and pass every completion whose operation is linearized.
-            settled = False
-            while not settled:
-                settled = True
-                frontier, state = stack[depth, 0], stack[depth, 1]
-                for at in range(open_from[frontier], open_from[frontier + 1]):
-                    op = open_ops[at]
-                    word, bit = slot[op] >> 6, one << np.uint64(slot[op] & 63)
-                    read_only = kind[op] == READ or kind[op] == FAILED_CAS or kind[op] == TABLE_READ_ONLY
-                    if not read_only or mask[word] & bit:
-                        continue
-                    after = _step(kind[op], observed[op], written[op], state, steps)
-                    if after == _UNKNOWN_STEP:
-                        registers[_MISSING_STATE], registers[_MISSING_CLASS] = state, observed[op]
-                        return _MISSING
-                    if after != _ILLEGAL:
-                        mask[word] |= bit
-                while frontier < len(returns):
-                    op = returns[frontier]
-                    word, bit = slot[op] >> 6, one << np.uint64(slot[op] & 63)
-                    if not mask[word] & bit:
-                        break
-                    mask[word] &= ~bit
-                    frontier += 1
-                    settled = False
-                stack[depth, 0] = frontier
-                if frontier == len(returns):
-                    return _LINEARIZABLE
-            registers[_FURTHEST] = max(registers[_FURTHEST], frontier)
-            if 2 * registers[_COUNT] >= len(table):
-                return _FULL
-            entry[0] = (frontier << 32) | stack[depth, 1]
-            for i in range(words):
-                entry[1 + i] = np.int64(mask[i])
-            place = _slot_of(table, entry)
-            if table[place, 0] != _EMPTY:
-                registers[_DEPTH] -= 1
-                registers[_ENTERED] = 1
-                continue
-            table[place] = entry
-            registers[_COUNT] += 1
-            registers[_ENTERED] = 1
-            stack[depth, 2] = open_from[frontier]
-
-        frontier, state, at = stack[depth, 0], stack[depth, 1], stack[depth, 2]
-        descended = False
-        while at < open_from[frontier + 1] and not descended:
-            op = open_ops[at]
-            word, bit = slot[op] >> 6, one << np.uint64(slot[op] & 63)
-            usable = not mask[word] & bit
-            if usable and twin[op] >= 0:
-                other = slot[twin[op]]
-                usable = (mask[other >> 6] & (one << np.uint64(other & 63))) != 0
-            if usable and kind[op] != READ and kind[op] != FAILED_CAS and kind[op] != TABLE_READ_ONLY:
-                after = _step(kind[op], observed[op], written[op], state, steps)
-                if after == _UNKNOWN_STEP:
-                    stack[depth, 2] = at
-                    registers[_MISSING_STATE], registers[_MISSING_CLASS] = state, observed[op]
-                    return _MISSING
-                if after != _ILLEGAL:
-                    for i in range(words):
-                        masks[depth + 1, i] = mask[i]
-                    masks[depth + 1, word] |= bit
-                    stack[depth + 1, 0], stack[depth + 1, 1] = frontier, after
-                    descended = True
-            at += 1
-        stack[depth, 2] = at
-        if descended:
-            registers[_DEPTH] += 1
-            registers[_ENTERED] = 0
-        else:
-            registers[_DEPTH] -= 1
-    return _RUNNING
+def _larger(array: NDArray[Any]) -> NDArray[Any]:
+    """The array with twice the room."""
+    return np.concatenate([array, np.empty_like(array)])

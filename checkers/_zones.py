@@ -40,16 +40,23 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-READ, WRITE, CAS, FAILED_CAS = range(4)
+from checkers._registers import CAS, FAILED_CAS, READ, WRITE, Registers
+from harness.history import FAIL, NOTHING, OK, OTHER, PAIR, PLAIN
 
-SOUND, PHANTOM, TWO_SUCCESSORS, CYCLE, ORDER, CONFLICT, GENERAL = range(7)
-"""What is found of a key, with the operations that show it (see `zones`):
+SOUND, PHANTOM, TWO_SUCCESSORS, CYCLE, ORDER, CONFLICT = range(6)
+"""What is found of a key, with the operations that show it (see `zones_of`):
 PHANTOM: [an observer] of a value that nobody wrote;
 TWO_SUCCESSORS: [cas, cas] that both replaced the one value;
 CYCLE: [cas]: each value of the chain was made from a later one;
 ORDER: [finished, started]: the first finished before the second started, but comes after it;
-CONFLICT: [f(A), s(A), f(B), s(B)]: operations of two blocks, each of which must come before the other;
-GENERAL: a value was written twice, or a failed cas counts: zones do not apply."""
+CONFLICT: [f(A), s(A), f(B), s(B)]: operations of two blocks, each of which must come before the other."""
+
+FINE, NO_PAIR, OTHER_VALUE = range(3)
+"""What `select` says: a cas without two values; values that are no integers."""
+
+Bytes = NDArray[np.int8]
+Shorts = NDArray[np.int32]
+Ints = NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
@@ -80,44 +87,145 @@ def intern(key: NDArray[np.int32], value: NDArray[np.int64]) -> NDArray[np.int64
 
 
 @njit(cache=True, nogil=True)
-def zones(
-    kind: NDArray[np.int8],
-    key: NDArray[np.int32],
-    observed: NDArray[np.int64],
-    written: NDArray[np.int64],
-    start: NDArray[np.int64],
-    finish: NDArray[np.int64],
+def select(
+    kind_of_f: Bytes,
+    f: Shorts,
+    outcome: Bytes,
+    key: Shorts,
+    invoke: Ints,
+    complete: Ints,
+    value_kind: Bytes,
+    first: Ints,
+    second: Ints,
+    keys: int,
+    failed_cas: bool,
+) -> tuple[int, Ints, Bytes, Shorts, Ints, Ints, Ints, Ints, int]:
+    """The columns of `Registers` up to `finish`, and the number of values; before them, what is wrong with
+    the last operation of `row`, if anything. Values as in `history.Values`."""
+    count = len(f)
+    row, key_of = np.empty(count, np.int64), np.empty(count, np.int32)
+    kind = np.empty(count, np.int8)
+    observed, written = np.full(count, -1, np.int64), np.full(count, -1, np.int64)
+    start, finish = np.empty(count, np.int64), np.empty(count, np.int64)
+    capacity = 16
+    while capacity < 3 * count:
+        capacity *= 2
+    slots = np.full(capacity, -1, np.int32)  # id
+    value_of = np.empty(2 * count + keys, np.int64)
+    in_key = np.empty(2 * count + keys, np.int32)
+    total, size, trouble = keys, 0, FINE
+    for i in range(count):
+        what = kind_of_f[f[i]]
+        if outcome[i] == FAIL and what == CAS and failed_cas:
+            what = FAILED_CAS
+        elif outcome[i] == FAIL or (what == READ and outcome[i] != OK):
+            continue
+        # A read's value is in its completion, a write's in its invocation: completions may repeat it, but
+        # need not.
+        event = complete[i] if what == READ else invoke[i]
+        row[size], kind[size], key_of[size] = i, what, key[i]
+        start[size] = invoke[i]
+        finish[size] = complete[i] if outcome[i] == OK or outcome[i] == FAIL else len(first)
+        size += 1
+        if value_kind[event] != (PAIR if what >= CAS else PLAIN):
+            trouble = OTHER_VALUE if what < CAS or value_kind[event] == OTHER else NO_PAIR
+            break
+        for half in range(2 if what == CAS else 1):
+            value = second[event] if half else first[event]
+            id_ = key[i]
+            if value != NOTHING:
+                # Neighbours stay neighbours: values mostly count upwards, and memory is read in order.
+                mixed = np.uint64(value) + (np.uint64(value) >> np.uint64(14)) * np.uint64(0x9E3779B97F4A7C15)
+                mixed += np.uint64(key[i]) * np.uint64(0xBF58476D1CE4E5B9)
+                slot = np.int64(mixed & np.uint64(capacity - 1))
+                while slots[slot] >= 0 and (value_of[slots[slot]] != value or in_key[slots[slot]] != key[i]):
+                    slot = (slot + 1) & (capacity - 1)
+                if slots[slot] < 0:
+                    slots[slot] = total
+                    value_of[total], in_key[total] = value, key[i]
+                    total += 1
+                id_ = slots[slot]
+            if half or what == WRITE:
+                written[size - 1] = id_
+            else:
+                observed[size - 1] = id_
+    return (
+        trouble, row[:size], kind[:size], key_of[:size], observed[:size], written[:size], start[:size],
+        finish[:size], total,
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def restrict(
+    kind: Bytes, key: Shorts, observed: Ints, written: Ints, keys: int, values: int
+) -> tuple[NDArray[np.bool_], Bytes, Ints, Ints]:
+    """Keys of which zones tell only a part; and the operations without what zones do not apply to: values
+    written more than once, and failed cas. (-1, -1): nothing is left of it."""
+    writers = np.zeros(values, np.int32)
+    writers[:keys] = 1  # the initial values were there
+    for i in range(len(kind)):
+        if written[i] >= 0:
+            # A cas of a value to itself makes it once more.
+            writers[written[i]] += 1 if observed[i] != written[i] else 2
+    part = np.zeros(keys, np.bool_)
+    kind, observed, written = kind.copy(), observed.copy(), written.copy()
+    for i in range(len(kind)):
+        if kind[i] == FAILED_CAS:
+            part[key[i]] = True
+            observed[i] = -1
+        if observed[i] >= 0 and writers[observed[i]] > 1:
+            part[key[i]] = True
+            observed[i] = -1
+            kind[i] = WRITE
+        if written[i] >= 0 and writers[written[i]] > 1:
+            part[key[i]] = True
+            written[i] = -1
+            kind[i] = READ
+    return part, kind, observed, written
+
+
+def zones_of(columns: Registers) -> tuple[Bytes, Shorts, Ints]:
+    """What is found of each key (SOUND to CONFLICT); up to four operations that show it (-1: none, or, in
+    f(A) of a CONFLICT, the initial value); and each operation's finish after the crash reduction (`horizon`:
+    it is dropped). Each value must be written at most once: see `restrict`."""
+    found: tuple[Bytes, Shorts, Ints] = _zones(
+        columns.kind, columns.key, columns.observed, columns.written, columns.start, columns.finish,
+        columns.keys, columns.values, columns.horizon,
+    )  # fmt: skip
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _zones(
+    kind: Bytes,
+    key: Shorts,
+    observed: Ints,
+    written: Ints,
+    start: Ints,
+    finish: Ints,
     keys: int,
     values: int,
     horizon: int,
-) -> tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]]:
-    """What is found of each key (SOUND to GENERAL); up to four operations that show it (-1: none, or, in f(A)
-    of a CONFLICT, the initial value); and each operation's finish after the crash reduction (`horizon`: it is
-    dropped). Columns as in `Registers`."""
+) -> tuple[Bytes, Shorts, Ints]:
+    """See `zones_of`. Columns as in `Registers`."""
     found = np.zeros(keys, np.int8)
-    shown = np.full((keys, 4), -1, np.int64)
+    shown = np.full((keys, 4), -1, np.int32)
     count = len(kind)
 
-    # Who wrote each value; keys that zones do not apply to.
-    writer = np.full(values, -1, np.int64)
+    writer = np.full(values, -1, np.int32)
     for i in range(count):
-        value = written[i]
-        if kind[i] == FAILED_CAS or (
-            value >= 0 and (writer[value] >= 0 or value < keys or observed[i] == value)
-        ):
-            found[key[i]] = GENERAL
-        if value >= 0:
-            writer[value] = i
+        if written[i] >= 0:
+            writer[written[i]] = i
 
     # The crash reduction: ends[i] is where operation i finishes, horizon if it is dropped.
     ends = finish.copy()
-    deadline = np.full(values, horizon, np.int64)  # the first finish of an observer
+    deadline = np.full(values, horizon, np.int32)  # the first finish of an observer
     for i in range(count):
         if observed[i] >= 0:
             deadline[observed[i]] = min(deadline[observed[i]], finish[i])
     for i in range(count):
         j = i
-        while j >= 0 and finish[j] == horizon and deadline[written[j]] < ends[j]:
+        while j >= 0 and finish[j] == horizon and written[j] >= 0 and deadline[written[j]] < ends[j]:
             ends[j] = deadline[written[j]]
             if kind[j] != CAS or deadline[observed[j]] <= ends[j]:
                 break
@@ -125,9 +233,9 @@ def zones(
             j = writer[observed[j]]
 
     # Clusters: the earliest finish and latest start of each value's reads, and the cas that replaced it.
-    early = np.full(values, -1, np.int64)
-    late = np.full(values, -1, np.int64)
-    successor = np.full(values, -1, np.int64)
+    early = np.full(values, -1, np.int32)
+    late = np.full(values, -1, np.int32)
+    successor = np.full(values, -1, np.int32)
     for i in range(count):
         k, value = key[i], observed[i]
         if found[k] != SOUND or value < 0 or ends[i] == horizon:
@@ -148,11 +256,11 @@ def zones(
 
     # Blocks: from each root along the successors. zone_at[event] is the block whose zone begins there.
     in_block = np.zeros(values, np.bool_)
-    first_finish = np.full(values, -1, np.int64)  # by root: the operation with f, and the one with s
-    last_start = np.full(values, -1, np.int64)
-    zone_at = np.full(horizon, -1, np.int64)
-    reach = np.full(keys, -1, np.int64)  # the end of the key's last forward zone, and its block
-    reaching = np.full(keys, -1, np.int64)
+    first_finish = np.full(values, -1, np.int32)  # by root: the operation with f, and the one with s
+    last_start = np.full(values, -1, np.int32)
+    zone_at = np.full(horizon, -1, np.int32)
+    reach = np.full(keys, -1, np.int32)  # the end of the key's last forward zone, and its block
+    reaching = np.full(keys, -1, np.int32)
     for root in range(values):
         writes = writer[root]
         if root >= keys and (writes < 0 or kind[writes] == CAS or ends[writes] == horizon):

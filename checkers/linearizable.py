@@ -9,36 +9,44 @@ Does not verify
     model's (those make the verdict unknown). What `fail` means is the client's word: a write that failed is
     taken as never having happened.
 Algorithm and source
-    For registers whose written values are unique: zones, with the crash reduction (`checkers._zones`: Gibbons
-    & Korach 1997). For all else: a search with just-in-time linearization (`checkers._search`: Wing & Gong
-    1993, Lowe 2017), bounded in time and memory, and unknown if a bound is met.
+    For values of registers that are written once: zones, with the crash reduction (`checkers._zones`: Gibbons
+    & Korach 1997). For registers whose versions are told: their order (`checkers._versioned`: the same). For
+    all else: a search with just-in-time linearization (`checkers._search`: Wing & Gong 1993, Lowe 2017), key
+    by key on all cores, bounded in time and memory, and unknown if a bound is met.
 Complexity
-    Zones: linear in the number of operations, whatever the number of keys, clients and crashes. Search:
-    exponential in the number of operations that are open at once.
+    Zones: linear in the number of operations, whatever the number of keys, clients and crashes. Versions: as
+    sorting. Search: exponential in the number of operations that are open at once.
 
 Semantics
 ---------
 The initial value is None (kv: the empty string). `info` and unfinished operations may take effect at any time
 after their invocation, or never. `failed_cas`: "dropped": a cas that failed did not happen and says nothing
 (Jepsen's reading, the default); "observed": at some moment between its events, the register did not hold the
-value that it expected (Porcupine's reading).
+value that it expected (Porcupine's reading). Where an operation tells a version (`history.Op.version`), it is
+part of what is judged: each write makes a greater one.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers import _words
-from checkers._explanation import Explanation
+from checkers import _kv, _words
+from checkers._explanation import ByVersions, ByZones, two_places
 from checkers._picture import picture
-from checkers._registers import FAILED_CAS, FailedCas, NotARegister, Registers, registers
-from checkers.models import IMPOSSIBLE, UNKNOWN, Call, Model, ModelFailed, model_named
+from checkers._register_picture import register_picture
+from checkers._registers import FailedCas, NotARegister, Registers, registers
+from checkers.models import IMPOSSIBLE, UNKNOWN, Call, Kv, Model, ModelFailed, model_named
 from checkers.monitors import Ambiguous, Calls, Rows, monitor_of
 from checkers.monitors._evidence import evidence_of
 from harness.history import INFO, OK, History
@@ -52,9 +60,10 @@ if TYPE_CHECKING:
 
 EVIDENCE_MAX = 5
 """Keys whose violation is shown; the rest is counted."""
-MINIMIZE_SECONDS = 5.0
 STATE_BYTES = 200
 """What a state of a model takes in the tables, beside itself."""
+OPERATIONS_MAX = 100
+"""Operations shown of one violation: the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +73,9 @@ class Linearizable:
     model: str = "cas-register"
     failed_cas: FailedCas = "dropped"
     time_limit: float = 60.0
-    """Seconds for all searches together; zones need none."""
+    """Seconds for all searches together; zones and versions need none."""
     memory_limit: int = 2 << 30
-    """Bytes of configurations that a search may remember."""
+    """Bytes of configurations that searches may remember at any time."""
 
     @property
     def name(self) -> str:
@@ -93,43 +102,84 @@ def _unknown(summary: str) -> Verdict:
     return Verdict(checker="linearizable", valid="unknown", summary=summary)
 
 
-class _Keys:
-    """One check: the keys' verdicts as they come in."""
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """What is left to the search: the operations on one object."""
 
-    def __init__(self, checker: Linearizable, history: History) -> None:
-        self.checker = checker
-        self.history = history
-        self.deadline = time.monotonic() + checker.time_limit
-        self.evidence: list[Evidence] = []
-        self.invalid: list[Any] = []
-        self.undecided: dict[str, str] = {}
-        self.configurations = 0
-        self.searched = 0
+    key: int
+    rows: NDArray[Any]
+    """Positions in `History.operations`."""
+    problem: Callable[[], Problem]
+    table: _Table | None = None
+
+
+@dataclass(slots=True)
+class _Keys:
+    """One check: what is found of the keys as it comes in."""
+
+    checker: Linearizable
+    history: History
+    evidence: list[Evidence] = field(default_factory=list)
+    invalid: list[Any] = field(default_factory=list)
+    undecided: dict[str, str] = field(default_factory=dict)
+    configurations: int = 0
+    searched: int = 0
 
     def registers(self, columns: Registers) -> Verdict:
-        from checkers import _zones
+        """Zones for what they apply to, versions where they are told, and the search for the rest."""
+        from checkers import _versioned, _zones
 
-        found, shown, ends = _zones.zones(
-            columns.kind, columns.key, columns.observed, columns.written, columns.start, columns.finish,
-            columns.keys, columns.values, columns.horizon,
-        )  # fmt: skip
-        for key in np.flatnonzero((found != _zones.SOUND) & (found != _zones.GENERAL)).tolist():
-            self.invalid.append(self.history.keys[key])
-            if len(self.evidence) < EVIDENCE_MAX:
-                explanation = Explanation(self.history, columns, key, ends)
-                self.evidence.append(explanation.evidence(int(found[key]), shown[key].tolist()))
-        general = np.flatnonzero(found == _zones.GENERAL)
-        if len(general):
-            order = np.argsort(columns.key, kind="stable")
-            bounds = np.searchsorted(columns.key[order], np.arange(columns.keys + 1))
-            sizes = np.diff(bounds)[general]
-            for done, key in enumerate(general[np.argsort(sizes, kind="stable")].tolist()):
-                which = order[bounds[key] : bounds[key + 1]]
-                problem, kept = register_problem(columns, which, key)
-                self._search(key, len(general) - done, problem, columns.row[which][kept], None)
+        general, kind, observed, written = _zones.restrict(
+            columns.kind, columns.key, columns.observed, columns.written, columns.keys, columns.values
+        )
+        once = replace(columns, kind=kind, observed=observed, written=written) if general.any() else columns
+        sound = self._by_zones(once)
+        versions = _versioned.versions_of(self.history, columns)
+        if versions is not None:
+            found, shown = versions
+            for key in np.flatnonzero(sound & (found < _versioned.UNDECIDED)).tolist():
+                general[key] = False
+                if found[key] != _versioned.IN_ORDER:
+                    words = ByVersions(self.history, columns, key)
+                    self._add_invalid(key, partial(words.evidence, int(found[key]), shown[key].tolist()))
+        self._search_all(_left(columns, np.flatnonzero(general & sound)))
         return self._verdict(len(columns.row), len(np.unique(columns.key)))
 
+    def _by_zones(self, columns: Registers, texts: Sequence[str] | None = None) -> NDArray[np.bool_]:
+        """Judge registers whose values are written once; which keys are sound."""
+        from checkers import _zones
+
+        found, shown, ends = _zones.zones_of(columns)
+        for key in np.flatnonzero(found).tolist():
+            words = ByZones(self.history, columns, key, ends, texts)
+            self._add_invalid(key, partial(words.evidence, int(found[key]), shown[key].tolist()))
+        sound: NDArray[np.bool_] = found == _zones.SOUND
+        return sound
+
+    def _choice(self, key: int, ways: Sequence[Registers], texts: Sequence[str]) -> None:
+        """Judge one key, which is linearizable if one of these is."""
+        from checkers import _zones
+
+        results = [_zones.zones_of(way) for way in ways]
+        if any(found[key] == _zones.SOUND for found, _, _ in results):
+            return
+
+        def evidence() -> Evidence:
+            each = [
+                ByZones(self.history, way, key, ends, texts).evidence(int(found[key]), shown[key].tolist())
+                for way, (found, shown, ends) in zip(ways, results, strict=True)
+            ]
+            note = "Nor is there an order if equal strings were appended the other way round."
+            return msgspec.structs.replace(
+                each[0],
+                summary=f"{each[0].summary} {note}",
+                operations=sorted({event for one in each for event in one.operations}),
+            )
+
+        self._add_invalid(key, evidence)
+
     def objects(self, model: Model) -> Verdict:
+        """What is made for the model, and the search for what that leaves."""
         history, operations = self.history, self.history.operations
         strange = {history.fs[f] for f in np.unique(operations.f)} - model.functions
         if strange:
@@ -142,58 +192,95 @@ class _Keys:
         rows = np.flatnonzero(counts)
         rows = rows[np.argsort(operations.key[rows], kind="stable")]
         keys, first = np.unique(operations.key[rows], return_index=True)
-        undecided: list[tuple[int, Rows]] = []
-        for key, mine in zip(keys.tolist(), np.split(rows, first)[1:], strict=True):
-            undecided += [(key, part) for part in self._monitor(model, mine)]
-        for done, (key, part) in enumerate(undecided):
+        by_key = list(zip(keys.tolist(), np.split(rows, first)[1:], strict=True))
+        left = self._strings(by_key) if type(model) is Kv else self._monitored(model, by_key)
+        objects = []
+        for key, part in left:
             table = _Table(model, history, part, self.checker.memory_limit)
-            self._search(key, len(undecided) - done, table.problem(read_only[part]), part, table)
+            objects.append(_Object(key, part, partial(table.problem, read_only[part]), table))
+        self._search_all(objects)
         return self._verdict(len(rows), len(keys))
 
-    def _monitor(self, model: Model, rows: Rows) -> list[Rows]:
-        """Decide one object by what is made for its model; returns what is left to the search."""
+    def _monitored(self, model: Model, by_key: Sequence[tuple[int, Rows]]) -> list[tuple[int, Rows]]:
+        """Decide objects by what is made for their model; returns what is left to the search."""
         monitor = monitor_of(model)
         if monitor is None:
-            return [rows]
-        try:
-            violation = monitor(Calls.of(self.history, model, rows))
-        except Ambiguous as ambiguous:
-            return [rows] if ambiguous.parts is None else ambiguous.parts
-        if violation is not None:
-            name = self.history.keys[int(self.history.operations.key[rows[0]])]
-            self.invalid.append(name)
-            if len(self.evidence) < EVIDENCE_MAX:
-                self.evidence.append(evidence_of(self.history, model, violation, name))
-        return []
+            return list(by_key)
+        left = []
+        for key, rows in by_key:
+            try:
+                violation = monitor(Calls.of(self.history, model, rows))
+            except Ambiguous as ambiguous:
+                parts = [rows] if ambiguous.parts is None else ambiguous.parts
+                left += [(key, part) for part in parts]
+                continue
+            if violation is not None:
+                name = self.history.keys[key]
+                self._add_invalid(key, partial(evidence_of, self.history, model, violation, name))
+        return left
 
-    def _search(
-        self, key: int, left: int, problem: Problem, rows: NDArray[np.int64], table: _Table | None
-    ) -> None:
-        """Decide one key, in its fair share of the time that remains for the keys that are left."""
+    def _strings(self, by_key: Sequence[tuple[int, Rows]]) -> list[tuple[int, Rows]]:
+        """Decide strings that can be taken apart, as registers; returns what is left to the search."""
+        found = _kv.strings(self.history, by_key)
+        for violation in found.two_places:
+            self._add_invalid(violation.key, partial(two_places, self.history, violation))
+        for known in found.known:
+            self._by_zones(known, found.texts)
+        for key, ways in found.choices.items():
+            self._choice(key, ways, found.texts)
+        return found.left
+
+    def _search_all(self, objects: Sequence[_Object]) -> None:
+        """Decide these, the small ones first, each in its fair share of the time and memory that remain."""
+        if not objects:
+            return
         from checkers import _search
 
-        name = self.history.keys[key]
-        step = None if table is None else table.step
-        if not self.searched:
-            began = time.monotonic()
-            _search.load()
-            self.deadline += time.monotonic() - began
-        now = time.monotonic()
-        deadline = now + (self.deadline - now) / left
-        memory_bytes_max = self.checker.memory_limit
-        try:
-            result = _search.search(problem, step, deadline=deadline, memory_bytes_max=memory_bytes_max)
-        except _StatesFull:
-            result = _search.Result("out of memory", 0)
+        _search.load()
+        workers = min(len(objects), os.cpu_count() or 1)
+        memory_bytes_max = self.checker.memory_limit // workers
+        end = time.monotonic() + self.checker.time_limit
+        objects = sorted(objects, key=lambda one: len(one.rows))
+
+        def search(place: int) -> tuple[Problem, Result]:
+            one = objects[place]
+            now = time.monotonic()
+            deadline = now + min(1.0, workers / (len(objects) - place)) * (end - now)
+            problem = one.problem()
+            step = None if one.table is None else one.table.step
+            try:
+                result = _search.search(problem, step, deadline=deadline, memory_bytes_max=memory_bytes_max)
+            except _StatesFull:
+                result = _search.Result("out of memory", 0)
+            return problem, result
+
+        if workers == 1:
+            results = [search(0)]
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                results = list(pool.map(search, range(len(objects))))
+        for one, (problem, result) in zip(objects, results, strict=True):
+            self._add_searched(one, problem, result)
+
+    def _add_searched(self, one: _Object, problem: Problem, result: Result) -> None:
         self.searched += 1
         self.configurations += result.configurations
-        if result.verdict in ("out of time", "out of memory"):
-            self.undecided[str(name)] = f"{result.verdict} after {result.configurations} configurations"
-        elif result.verdict == "not linearizable":
-            if name not in self.invalid[-1:]:
-                self.invalid.append(name)
-            if len(self.evidence) < EVIDENCE_MAX:
-                self.evidence.append(_search_evidence(self.history, name, problem, result, rows, table))
+        if result.verdict == "not linearizable":
+            self._add_invalid(one.key, partial(_search_evidence, self.history, one, problem, result.stuck))
+        elif result.verdict != "linearizable":
+            why = f"{result.verdict} after {result.configurations} configurations"
+            if result.stuck >= 0:
+                said = _words.describe(self.history, int(one.rows[result.stuck]))
+                why += f", at completion {result.passed + 1} of {result.completions}: {said}"
+            self.undecided[str(self.history.keys[one.key])] = why
+
+    def _add_invalid(self, key: int, evidence: Callable[[], Evidence]) -> None:
+        name = self.history.keys[key]
+        if name in self.invalid[-1:]:
+            return  # another part of the same object
+        self.invalid.append(name)
+        if len(self.evidence) < EVIDENCE_MAX:
+            self.evidence.append(evidence())
 
     def _verdict(self, count: int, keys: int) -> Verdict:
         scope = f"{count} operations" + (f" on {keys} keys" if keys > 1 else "")
@@ -234,27 +321,32 @@ class _Keys:
         )
 
 
-def register_problem(
-    columns: Registers, which: NDArray[np.int64], key: int
-) -> tuple[Problem, NDArray[np.int64]]:
-    """One key's operations for the search, and which of `which` they are.
+def _left(columns: Registers, keys: NDArray[np.int64]) -> list[_Object]:
+    """The registers that these keys are, for the search."""
+    if not len(keys):
+        return []
+    order = np.argsort(columns.key, kind="stable")
+    bounds = np.searchsorted(columns.key[order], np.arange(columns.keys + 1))
+    objects = []
+    for key in keys.tolist():
+        which = order[bounds[key] : bounds[key + 1]]
+        objects.append(_Object(key, columns.row[which], partial(register_problem, columns, which, key)))
+    return objects
 
-    A crashed operation whose new value nobody observes is left out: taking effect, it would be seen by
-    nobody. (Unless a failed cas counts, which may observe that the old value is gone.)
-    """
+
+def register_problem(columns: Registers, which: NDArray[Any], key: int) -> Problem:
+    """One key's operations for the search."""
     from checkers._search import Problem
 
-    kind, observed, written = columns.kind[which], columns.observed[which], columns.written[which]
-    finish, horizon = columns.finish[which], columns.horizon
-    keep = np.ones(len(which), np.bool_)
-    if not (kind == FAILED_CAS).any():
-        left = len(which) + 1
-        while keep.sum() < left:
-            left = int(keep.sum())
-            keep &= (finish < horizon) | np.isin(written, observed[keep])
-    kept = np.flatnonzero(keep)
-    start = columns.start[which][kept]
-    return Problem(kind[kept], observed[kept], written[kept], start, finish[kept], key, horizon), kept
+    return Problem(
+        kind=columns.kind[which],
+        observed=columns.observed[which],
+        written=columns.written[which],
+        start=columns.start[which],
+        finish=columns.finish[which],
+        initial=key,
+        horizon=columns.horizon,
+    )
 
 
 class _StatesFull(Exception):
@@ -319,24 +411,14 @@ class _Table:
         return self.state_ids[after]
 
 
-def _search_evidence(
-    history: History,
-    name: int | str | None,
-    problem: Problem,
-    result: Result,
-    rows: NDArray[np.int64],
-    table: _Table | None,
-) -> Evidence:
-    """The shortest part of the key's history that is not linearizable, as far as a few seconds let one see.
+def _search_evidence(history: History, one: _Object, problem: Problem, stuck_at: int) -> Evidence:
+    """A part of the object's history that no order explains, in words."""
+    from checkers._smallest import smallest
 
-    Sound cuts alone are made, those that leave a linearizable history linearizable: what comes after an event
-    (prefixes of a linearizable history are linearizable), read-only operations, and operations that write a
-    value which nothing else observes.
-    """
-    last = int(problem.finish[result.stuck])
-    chosen = _minimal(problem.open_after(last), problem.known_at(last), table)
-    stuck = int(rows[result.stuck])
-    involved = [int(row) for row in rows[chosen]]
+    part = smallest(problem, None if one.table is None else one.table.step, stuck_at)
+    name = history.keys[one.key]
+    stuck = int(one.rows[part.stuck])
+    involved = [int(row) for row in one.rows[part.operations]]
     others = len(involved) - 1
     before = (
         ""
@@ -344,58 +426,23 @@ def _search_evidence(
         else f" (with {others} other operation{'s' * (others > 1)} before it or open with it)"
     )
     where = "" if name is None else f" on key {name}"
-    why = f"{_words.describe(history, stuck)} fits in no order{before}."
-    drawn = None if table is None else picture(history, table.model, involved, why)
+    shown = involved[-OPERATIONS_MAX:]
+    since = "" if part.from_start else ", whatever the value was before"
+    why = f"{_words.describe(history, stuck)} fits in no order{before}{since}."
+    if one.table is None:
+        drawn = register_picture(history, shown, why, from_start=part.from_start)
+    else:
+        made = picture(history, one.table.model, shown, why)
+        drawn = {} if made is None else {"picture": made}
     return Evidence(
         summary=f"No order explains it{where}: {why}",
-        operations=_words.events(history, involved),
+        operations=_words.events(history, shown),
         key=name,
         details={
             "kind": "no order",
             "stuck": _words.describe(history, stuck),
-            "operations": [_words.describe(history, row) for row in involved],
-            "configurations": result.configurations,
-            **({} if drawn is None else {"picture": drawn}),
+            "operations": [_words.describe(history, row) for row in shown],
+            "operations not shown": len(involved) - len(shown),
+            **(drawn if len(shown) == len(involved) else {}),
         },
     )
-
-
-def _minimal(problem: Problem, chosen: NDArray[np.bool_], table: _Table | None) -> NDArray[np.bool_]:
-    """Fewer of the chosen operations, still not linearizable: drops halves, quarters, ... and single ones."""
-    from checkers import _search
-
-    deadline = time.monotonic() + MINIMIZE_SECONDS
-
-    def droppable(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-        candidates = problem.read_only & mask
-        if table is None and not (problem.kind[mask] == FAILED_CAS).any():
-            observed = set(problem.observed[mask].tolist())
-            unseen = [value not in observed for value in problem.written.tolist()]
-            candidates |= mask & (problem.written >= 0) & np.array(unseen)
-        return np.flatnonzero(candidates)
-
-    def still_broken(mask: NDArray[np.bool_]) -> bool:
-        result = _search.search(
-            problem.take(mask),
-            None if table is None else table.step,
-            deadline=min(deadline, time.monotonic() + 1.0),
-            memory_bytes_max=256 << 20,
-        )
-        return result.verdict == "not linearizable"
-
-    size = len(problem.kind)
-    while size and time.monotonic() < deadline:
-        size = min(size, len(droppable(chosen)))
-        dropped = False
-        candidates = droppable(chosen)[::-1]
-        for at in range(0, len(candidates), max(size, 1)):
-            attempt = chosen.copy()
-            attempt[candidates[at : at + size]] = False
-            if still_broken(attempt):
-                chosen = attempt
-                dropped = True
-            if time.monotonic() > deadline:
-                break
-        if not dropped or size > 1:
-            size //= 2
-    return chosen

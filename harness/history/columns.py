@@ -125,6 +125,11 @@ def _is_plain(value: Any) -> bool:
     return value is None or (value.__class__ is int and NOTHING < value <= -(NOTHING + 1))
 
 
+def no_versions(count: int) -> NDArray[np.int64]:
+    """The column of a history that tells none: as good as no memory."""
+    return np.broadcast_to(np.int64(-1), count)
+
+
 class Codes(dict[_Value, int]):
     """Codes of values in order of first appearance: a dict whose look-up of a new value adds it."""
 

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.history.columns import NOTHING, Columns, Values, values_of
+from harness.history.columns import NOTHING, Columns, Values, no_versions, values_of
 from harness.history.stored import Events, Rows, cut_short
 
 _MAGIC = b"splitbrain columns 1 "
@@ -60,7 +60,8 @@ def load(history: Path, warnings: list[str]) -> Events | None:
         return None
     try:
         events = _decoded(data, lines, history)
-    except _Unbelievable as why:
+    except (_Unbelievable, KeyError, ValueError) as error:
+        why = error if isinstance(error, _Unbelievable) else "it is damaged"
         warnings.append(f"{path}: ignored: {why}")
         return None
     assert events.start is not None
@@ -99,7 +100,7 @@ def _encoded(lines: tuple[int, int], events: Events) -> bytes:
     values = events.values or values_of([op.value for op in events.rows])
     assert events.start is not None and events.partner is not None
     arrays: dict[str, NDArray[Any]] = {
-        "start": np.diff(events.start, prepend=0),
+        "length": np.diff(events.start),
         "time": np.diff(columns.time, prepend=0),
         "type": columns.type,
         "process": columns.process,
@@ -137,7 +138,8 @@ def _decoded(data: bytes, lines: tuple[int, int], history: Path) -> Events:
     for name, kind, count in head.arrays:
         arrays[name] = np.frombuffer(data, kind, count, at)
         at += arrays[name].nbytes
-    start = np.cumsum(arrays["start"], dtype=np.int64)
+    start = np.zeros(len(arrays["length"]) + 1, np.int64)
+    np.cumsum(arrays["length"], out=start[1:])
     columns = Columns(
         time=np.cumsum(arrays["time"], dtype=np.int64),
         type=arrays["type"].astype(np.int8),
@@ -145,7 +147,7 @@ def _decoded(data: bytes, lines: tuple[int, int], history: Path) -> Events:
         f=arrays["f"].astype(np.int32),
         key=arrays["key"].astype(np.int32),
         node=arrays["node"].astype(np.int32),
-        version=_wide(arrays["version"]),
+        version=_wide(arrays["version"]) if (arrays["version"] >= 0).any() else no_versions(len(start) - 1),
         fs=head.fs,
         keys=head.keys,
         nodes=head.nodes,
@@ -169,6 +171,8 @@ def _narrow(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _wide(array: NDArray[Any]) -> NDArray[np.int64]:
+    if not array.any():
+        return np.zeros(len(array), np.int64)  # takes no memory until it is written to
     wide = array.astype(np.int64)
     if array.itemsize < 8:
         nothing = array == np.iinfo(array.dtype).min

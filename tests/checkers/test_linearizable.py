@@ -241,13 +241,13 @@ def test_what_cannot_be_judged_is_unknown(recorded: Recorded, rows: list[tuple[o
 def test_a_search_that_meets_a_bound_is_unknown(limits: dict[str, float], why: str) -> None:
     rng = random.Random(3)
     ops: list[Op] = []
+    # A walk along all of many edges, with a few jumps: whether there is one, takes long to find.
     for process in range(24):
-        ops.append(Op(len(ops), len(ops), "invoke", process, "write", value=rng.randrange(3)))
-    for process in range(24, 48):
-        ops.append(
-            Op(len(ops), len(ops), "invoke", process, "cas", value=[rng.randrange(9), rng.randrange(9)])
-        )
-    for process in range(48):
+        ops.append(Op(len(ops), len(ops), "invoke", process, "write", value=process % 12))
+    for process in range(24, 84):
+        pair = rng.sample(range(12), 2)
+        ops.append(Op(len(ops), len(ops), "invoke", process, "cas", value=pair))
+    for process in range(84):
         begun = ops[process]
         ops.append(Op(len(ops), len(ops), "ok", process, begun.f, value=begun.value))
     time_limit = limits.get("time_limit", 30.0)

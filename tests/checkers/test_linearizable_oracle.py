@@ -1,35 +1,47 @@
 """The linearizability checker against an oracle that tries every order: small random histories of every
-kind."""
+kind. SPLITBRAIN_NIGHTLY=1 tries 100,000 of each."""
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from checkers import _search
+from checkers._configurations import EXHAUSTED, LINEARIZABLE
 from checkers._registers import FailedCas, registers
-from checkers._search import search
-from checkers._zones import GENERAL, SOUND, zones
+from checkers._search import Problem, search
+from checkers._simplify import plan_of
+from checkers._versioned import UNDECIDED, versions_of
+from checkers._zones import SOUND, restrict, zones_of
 from checkers.linearizable import Linearizable, register_problem
 from harness.history import History, Op, OpType
-
-EXAMPLES = 100_000 if os.environ.get("SPLITBRAIN_NIGHTLY") else 1_000
-EXHAUSTIVE = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    derandomize=not os.environ.get("SPLITBRAIN_NIGHTLY"),
+from tests.checkers.oracle import (
+    Choices,
+    Simulated,
+    choices,
+    registers_are_linearizable,
+    shown_alone,
+    strings_are_linearizable,
+    versioned_are_linearizable,
 )
 
-Choices = list[tuple[int, int, int]]
-"""Which client goes on, and two numbers that decide what it does."""
+NIGHTLY = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
+EXHAUSTIVE = settings(
+    max_examples=100_000 if NIGHTLY else 300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    derandomize=not NIGHTLY,
+)
 
 
 def history_from(choices: Choices, *, unique: bool, cas: bool, keys: int = 1) -> History:
-    """What the choices say: an idle client begins something, a busy one completes it, or crashes."""
+    """What the choices say, likely or not: an idle client begins something, a busy one completes it, or
+    crashes."""
     events: list[Op] = []
     busy: dict[int, Op] = {}
     incarnation: dict[int, int] = {}
@@ -64,83 +76,29 @@ def history_from(choices: Choices, *, unique: bool, cas: bool, keys: int = 1) ->
     return History(events)
 
 
-def choices(clients: int = 4, length: int = 22) -> st.SearchStrategy[Choices]:
-    step = st.tuples(st.integers(0, clients - 1), st.integers(0, 35), st.integers(0, 34))
-    return st.lists(step, max_size=length)
+Oracle = Callable[[History], bool]
 
 
-def orders_exist(history: History, failed_cas: FailedCas) -> bool:
-    """The definition, tried out: for each key some order of its operations is legal and agrees with real
-    time."""
-    return all(_order_exists(list(_operations(history, key, failed_cas))) for key in history.keys)
+def agree(
+    history: History,
+    failed_cas: FailedCas = "dropped",
+    model: str = "cas-register",
+    oracle: Oracle | None = None,
+) -> None:
+    if oracle is None:
 
+        def oracle(history: History) -> bool:
+            return registers_are_linearizable(history, failed_cas)
 
-def _operations(history: History, key: Any, failed_cas: FailedCas) -> Iterator[tuple[int, float, str, Any]]:
-    for invoke, completion in history.pairs():
-        if invoke.key != key:
-            continue
-        if completion is not None and completion.type == "info":
-            completion = None
-        end = float("inf") if completion is None else completion.index
-        if completion is not None and completion.type == "fail":
-            if invoke.f == "cas" and failed_cas == "observed":
-                yield invoke.index, end, "not", invoke.value[0]
-        elif invoke.f == "read":
-            if completion is not None:
-                yield invoke.index, end, "read", completion.value
-        else:
-            yield invoke.index, end, invoke.f, invoke.value
-
-
-def _order_exists(operations: list[tuple[int, float, str, Any]]) -> bool:
-    dead_ends = set()
-
-    def go_on(left: frozenset[int], state: Any) -> bool:
-        if all(operations[i][1] == float("inf") for i in left):
-            return True
-        if (left, state) in dead_ends:
-            return False
-        horizon = min(operations[i][1] for i in left)
-        for i in left:
-            start, _, f, value = operations[i]
-            if start > horizon:
-                continue
-            if f == "write":
-                after = value
-            elif f == "cas" and value[0] == state:
-                after = value[1]
-            elif (f == "read" and value == state) or (f == "not" and value != state):
-                after = state
-            else:
-                continue
-            if go_on(left - {i}, after):
-                return True
-        dead_ends.add((left, state))
-        return False
-
-    return go_on(frozenset(range(len(operations))), None)
-
-
-def agree(history: History, failed_cas: FailedCas = "dropped") -> None:
-    expected = orders_exist(history, failed_cas)
-    verdict = Linearizable(failed_cas=failed_cas, time_limit=10).check(history)
+    verdict = Linearizable(model, failed_cas, time_limit=10).check(history)
     nothing = not any(op.type == "ok" for op in history.ops)
-    assert verdict.valid == ("invalid" if not expected else "unknown" if nothing else "valid"), verdict
-    if verdict.valid == "invalid":
-        assert verdict.evidence
-        agree_that_evidence_suffices(history, verdict.evidence, failed_cas)
-
-
-def agree_that_evidence_suffices(history: History, evidence: list[Any], failed_cas: FailedCas) -> None:
-    """The operations shown, alone, are not linearizable either; those still open when the last one ended stay
-    so."""
-    for one in evidence:
-        shown = [history.ops[index] for index in one.operations]
-        part = [
-            Op(index=i, time=op.time, type=op.type, process=op.process, f=op.f, key=op.key, value=op.value)
-            for i, op in enumerate(shown)
-        ]
-        assert not orders_exist(History(part), failed_cas), one
+    expected = "invalid" if not oracle(history) else "unknown" if nothing else "valid"
+    assert verdict.valid == expected, verdict
+    assert bool(verdict.evidence) == (expected == "invalid")
+    for one in verdict.evidence:
+        # What is shown of a violation is one.
+        assert not oracle(shown_alone(history, one.operations)), one
+        msgspec.json.encode(one)
 
 
 @EXHAUSTIVE
@@ -170,6 +128,33 @@ def test_the_search_agrees_with_every_order_when_failed_cas_are_observed(
 
 
 @EXHAUSTIVE
+@given(choices(length=40), st.booleans(), st.sampled_from(["dropped", "observed"]))
+def test_histories_that_could_be_true_get_the_verdict_of_every_order(
+    choices: Choices, unique: bool, failed_cas: FailedCas
+) -> None:
+    agree(Simulated(unique=unique, cas=True).history(choices), failed_cas)
+
+
+@EXHAUSTIVE
+@given(choices(length=40), st.booleans(), st.sampled_from(["dropped", "observed"]))
+def test_histories_without_a_lie_are_linearizable(
+    choices: Choices, unique: bool, failed_cas: FailedCas
+) -> None:
+    history = Simulated(unique=unique, cas=True, lies=0).history(choices)
+    assert Linearizable(failed_cas=failed_cas).check(history).valid != "invalid"
+
+
+@EXHAUSTIVE
+@given(choices(length=40), st.booleans())
+def test_the_order_that_versions_give_agrees_with_every_order(choices: Choices, unique: bool) -> None:
+    history = Simulated(unique=unique, cas=True, versions=True).history(choices)
+    columns = registers(history, "dropped")
+    versions = versions_of(history, columns)
+    if versions is not None and len(columns.row) and versions[0][0] < UNDECIDED:
+        agree(history, oracle=versioned_are_linearizable)
+
+
+@EXHAUSTIVE
 @given(choices(length=30), st.booleans())
 def test_several_keys_are_judged_one_by_one(choices: Choices, unique: bool) -> None:
     agree(history_from(choices, unique=unique, cas=True, keys=3))
@@ -178,15 +163,81 @@ def test_several_keys_are_judged_one_by_one(choices: Choices, unique: bool) -> N
 @EXHAUSTIVE
 @given(choices(clients=4, length=40))
 def test_zones_and_the_search_agree(choices: Choices) -> None:
-
     history = history_from(choices, unique=True, cas=True)
     columns = registers(history, "dropped")
-    found, _, _ = zones(
-        columns.kind, columns.key, columns.observed, columns.written, columns.start, columns.finish,
-        columns.keys, columns.values, columns.horizon,
-    )  # fmt: skip
+    general, *_ = restrict(
+        columns.kind, columns.key, columns.observed, columns.written, columns.keys, columns.values
+    )
+    found, _, _ = zones_of(columns)
     for key in range(columns.keys):
-        assert found[key] != GENERAL
-        problem, _ = register_problem(columns, np.flatnonzero(columns.key == key), key)
+        assert not general[key]
+        problem = register_problem(columns, np.flatnonzero(columns.key == key), key)
         result = search(problem, deadline=time.monotonic() + 10, memory_bytes_max=1 << 30)
         assert (result.verdict == "linearizable") == (found[key] == SOUND)
+
+
+@EXHAUSTIVE
+@given(choices(length=40), st.booleans(), st.booleans(), st.integers(1, 3))
+def test_a_search_by_stretches_finds_what_one_in_depth_finds(
+    choices: Choices, unique: bool, simulated: bool, stretch: int
+) -> None:
+    if simulated:
+        history = Simulated(unique=unique, cas=True).history(choices)
+    else:
+        history = history_from(choices, unique=unique, cas=True)
+    columns = registers(history, "observed")
+    problem = register_problem(columns, np.arange(len(columns.row)), 0)
+    expected = by_stretches(problem, 0)
+    assert by_stretches(problem, stretch) == expected
+
+
+def by_stretches(problem: Problem, stretch: int) -> str:
+    plan = plan_of(
+        problem.kind, problem.observed, problem.written, problem.start, problem.finish, problem.horizon, 0, 99
+    )
+    if not len(plan.returns):
+        return "linearizable"
+    outcome = _search._Run(plan, 0, _search._Steps(plan, None), stretch).go_on(1 << 30)
+    return {LINEARIZABLE: "linearizable", EXHAUSTED: "not linearizable"}[outcome]
+
+
+def strings_from(choices: Choices, pieces: str, lies: int) -> History:
+    """Gets, puts and appends that a real object could have seen, but for a lie here and there."""
+    events: list[Op] = []
+    busy: dict[int, tuple[Op, list[Any]]] = {}
+    crashes: dict[int, int] = {}
+    held, old = "", ["", "a"]
+    for client, what, how in choices:
+        process = client + 4 * crashes.setdefault(client, 0)
+        at = len(events)
+        if client not in busy:
+            f = ("get", "append", "append", "put", "get")[what % 5]
+            value = None if f == "get" else pieces[(at if what % 2 else how) % len(pieces)]
+            busy[client] = (Op(at, at // 2, "invoke", process, f, "k", value), [])
+            events.append(busy[client][0])
+        elif not busy[client][1] and what % 6:
+            begun, result = busy[client]
+            held = begun.value if begun.f == "put" else held + (begun.value or "")
+            result.append(held)
+            old.append(held)
+        else:
+            begun, result = busy.pop(client)
+            kind: OpType = "ok" if result and how % 5 < 4 else "info"
+            value = begun.value
+            if begun.f == "get" and result:
+                value = old[-1 - how % min(len(old), 4)] if lies and what % lies == 1 else result[0]
+                if lies and what % (2 * lies) == 3 and value:
+                    value += value[-1]
+            events.append(Op(at, at // 2, kind, process, begun.f, "k", value))
+            crashes[client] += kind == "info"
+    return History(events)
+
+
+@EXHAUSTIVE
+@given(
+    choices(length=34),
+    st.sampled_from(["abcdefghijklmnopqrstuvwxyz", "abcdef", "ab"]),
+    st.sampled_from([0, 5]),
+)
+def test_strings_agree_with_every_order(choices: Choices, pieces: str, lies: int) -> None:
+    agree(strings_from(choices, pieces, lies), model="kv", oracle=strings_are_linearizable)
