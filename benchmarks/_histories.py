@@ -98,7 +98,7 @@ def generate(kind: Kind) -> Operations:
     return Operations(f, key, process, begin, end, crashed, failed & ~crashed, observed, written)
 
 
-@njit
+@njit()
 def _happen(
     moments: Ints, f: NDArray[np.int8], key: Ints, written: Ints, never: Bools, keys: int
 ) -> tuple[Ints, Bools]:

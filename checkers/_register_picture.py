@@ -6,7 +6,8 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from checkers._picture import calls_of, picture
-from checkers.models import IMPOSSIBLE, Call, CasRegister, Kv, token
+from checkers._values import token
+from checkers.models import IMPOSSIBLE, Call, CasRegister, Kv
 from harness.history import FAIL, History
 
 _FAILED = "failed cas"

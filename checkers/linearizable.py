@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 # The kernels' modules are imported inside functions: numba alone takes about as long to import as a command
 # line should take to start.
 
-EVIDENCE_MAX = 5
-"""Keys whose violation is shown; the rest is counted."""
 STATE_BYTES = 200
 """What a state of a model takes in the tables, beside itself."""
 OPERATIONS_MAX = 100
@@ -76,6 +74,8 @@ class Linearizable:
     """Seconds for all searches together; zones and versions need none."""
     memory_limit: int = 2 << 30
     """Bytes of configurations that searches may remember at any time."""
+    evidence_max: int = 5
+    """Keys whose violation is shown; the rest is counted. 0: the verdict alone."""
 
     @property
     def name(self) -> str:
@@ -279,7 +279,7 @@ class _Keys:
         if name in self.invalid[-1:]:
             return  # another part of the same object
         self.invalid.append(name)
-        if len(self.evidence) < EVIDENCE_MAX:
+        if len(self.evidence) < self.checker.evidence_max:
             self.evidence.append(evidence())
 
     def _verdict(self, count: int, keys: int) -> Verdict:
@@ -288,7 +288,8 @@ class _Keys:
         if self.invalid:
             validities.append("invalid")
             of = f" on {len(self.invalid)} of {keys} keys" if keys > 1 else ""
-            summary = f"Not linearizable{of}: {self.evidence[0].summary}"
+            shown = f": {self.evidence[0].summary}" if self.evidence else "."
+            summary = f"Not linearizable{of}{shown}"
         elif self.undecided:
             validities.append("unknown")
             name, why = next(iter(self.undecided.items()))
