@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from checkers._picture import calls_of, picture
-from checkers._values import token
+from checkers._values import hashable
 from checkers.models import IMPOSSIBLE, Call, CasRegister, Kv
 from harness.history import FAIL, History
 
@@ -21,7 +21,7 @@ class _Observed(CasRegister):
 
     def step(self, state: Any, call: Call) -> Any:
         if call.f == _FAILED:
-            return state if token(call.argument[0]) != state else IMPOSSIBLE
+            return state if hashable(call.argument[0]) != state else IMPOSSIBLE
         return super().step(state, call)
 
 
@@ -41,8 +41,8 @@ def register_picture(
             calls[at] = Call(_FAILED, calls[at].argument, calls[at].argument)
     values: set[Hashable] = {None}
     if not from_start:
-        values |= {token(call.result) for call in calls if call.f == "read"}
-        values |= {token(call.argument[0]) for call in calls if call.f in ("cas", _FAILED)}
+        values |= {hashable(call.result) for call in calls if call.f == "read"}
+        values |= {hashable(call.argument[0]) for call in calls if call.f in ("cas", _FAILED)}
     best = None
     for value in sorted(values, key=repr):
         drawn = picture(history, _Observed(value), rows, why, calls)

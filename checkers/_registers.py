@@ -14,10 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from checkers._values import hashable
 from harness.history import FAIL, NOTHING, OK, PAIR, PLAIN, History, Values
 
 FailedCas = Literal["dropped", "observed"]
@@ -121,12 +121,7 @@ def _no_pair(history: History, event: int) -> NotARegister:
 def _codes(values: list[Any]) -> NDArray[np.int64]:
     """Equal codes for equal values; None's is NOTHING."""
     codes: dict[Any, int] = {None: NOTHING}
-    coded = []
-    for value in values:
-        token = value if type(value) in _HASHED_AS_IS else msgspec.json.encode(value, order="deterministic")
-        coded.append(codes.setdefault(token, len(codes)))
-    return np.array(coded, np.int64)
+    return np.array([codes.setdefault(hashable(value), len(codes)) for value in values], np.int64)
 
 
 _KINDS = {"read": READ, "write": WRITE, "cas": CAS}
-_HASHED_AS_IS = frozenset({int, float, str, type(None)})
