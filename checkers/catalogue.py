@@ -4,7 +4,9 @@
 a colon is its argument: `bank:100` (the total), `long-fork:3` (keys of a group),
 `list-append:snapshot-isolation` (the consistency models that are promised, several by comma),
 `delivery:at-least-once,producer` (what is promised of each element, and of several), `unique-ids:increasing`,
-`locks:fencing` or `locks:15` (how many seconds a lease lasts).
+`locks:fencing` or `locks:15` (how many seconds a lease lasts),
+`sessions:monotonic-reads,causal` (the guarantees), `servers:one-sequence` (versions number the writes to all
+keys together), `staleness:0.5` and `watch:1,10` (seconds: the bound; wake and settle).
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ NAMES = (
     "delivery",
     "unique-ids",
     "locks",
+    "sessions",
+    "servers",
+    "staleness",
+    "watch",
 )
 
 
@@ -83,5 +89,22 @@ def checker_named(name: str, elle_command: str | None = None) -> Checker | None:
 
             fencing = argument == "fencing"
             return Locks(fencing, float(argument) if argument and not fencing else None)
+        case "sessions":
+            from checkers.sessions import SINGLE, Sessions
+
+            return Sessions(argument.split(",") if argument else SINGLE)
+        case "servers":
+            from checkers.servers import Servers
+
+            return Servers(one_sequence=argument == "one-sequence")
+        case "staleness":
+            from checkers.staleness import Staleness
+
+            return Staleness(float(argument) if argument else None)
+        case "watch":
+            from checkers.watch import Watch
+
+            wake, _, settle = argument.partition(",")
+            return Watch(float(wake or 1.0), float(settle or 10.0))
         case _:
             return None
