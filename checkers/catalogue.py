@@ -6,7 +6,8 @@ a colon is its argument: `bank:100` (the total), `long-fork:3` (keys of a group)
 `delivery:at-least-once,producer` (what is promised of each element, and of several), `unique-ids:increasing`,
 `locks:fencing` or `locks:15` (how many seconds a lease lasts),
 `sessions:monotonic-reads,causal` (the guarantees), `servers:one-sequence` (versions number the writes to all
-keys together), `staleness:0.5` and `watch:1,10` (seconds: the bound; wake and settle).
+keys together), `staleness:0.5`, `watch:1,10`, `gossip:10,20` and `rumours:2` (seconds: the bound; wake and
+settle; detect and converge; spread), `coordinates:0.2,0.5` (median and 95th percentile).
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ NAMES = (
     "servers",
     "staleness",
     "watch",
+    "gossip",
+    "rumours",
+    "coordinates",
 )
 
 
@@ -106,5 +110,19 @@ def checker_named(name: str, elle_command: str | None = None) -> Checker | None:
 
             wake, _, settle = argument.partition(",")
             return Watch(float(wake or 1.0), float(settle or 10.0))
+        case "gossip":
+            from checkers.gossip import Gossip
+
+            detect, converge = argument.split(",")
+            return Gossip(float(detect), float(converge))
+        case "rumours":
+            from checkers.rumours import Rumours
+
+            return Rumours(float(argument))
+        case "coordinates":
+            from checkers.coordinates import Coordinates
+
+            median, _, p95 = argument.partition(",")
+            return Coordinates(float(median), float(p95) if p95 else None)
         case _:
             return None
