@@ -7,7 +7,8 @@ a colon is its argument: `bank:100` (the total), `long-fork:3` (keys of a group)
 `locks:fencing` or `locks:15` (how many seconds a lease lasts),
 `sessions:monotonic-reads,causal` (the guarantees), `servers:one-sequence` (versions number the writes to all
 keys together), `staleness:0.5`, `watch:1,10`, `gossip:10,20` and `rumours:2` (seconds: the bound; wake and
-settle; detect and converge; spread), `coordinates:0.2,0.5` (median and 95th percentile).
+settle, with `,stale` if answers may be; detect and converge; spread), `coordinates:0.2,0.5` (median and 95th
+percentile).
 """
 
 from __future__ import annotations
@@ -104,25 +105,35 @@ def checker_named(name: str, elle_command: str | None = None) -> Checker | None:
         case "staleness":
             from checkers.staleness import Staleness
 
-            return Staleness(float(argument) if argument else None)
+            return Staleness(_numbers(argument, "SECONDS")[0] if argument else None)
         case "watch":
             from checkers.watch import Watch
 
-            wake, _, settle = argument.partition(",")
-            return Watch(float(wake or 1.0), float(settle or 10.0))
+            bounds, stale = argument.removesuffix(",stale"), argument.endswith("stale")
+            wake, settle = _numbers(bounds.removesuffix("stale") or "1,10", "WAKE,SETTLE")
+            return Watch(wake, settle, fresh=not stale)
         case "gossip":
             from checkers.gossip import Gossip
 
-            detect, converge = argument.split(",")
-            return Gossip(float(detect), float(converge))
+            detect, converge = _numbers(argument, "DETECT,CONVERGE")
+            return Gossip(detect, converge)
         case "rumours":
             from checkers.rumours import Rumours
 
-            return Rumours(float(argument))
+            (spread,) = _numbers(argument, "SPREAD")
+            return Rumours(spread)
         case "coordinates":
             from checkers.coordinates import Coordinates
 
-            median, _, p95 = argument.partition(",")
-            return Coordinates(float(median), float(p95) if p95 else None)
+            median, p95 = _numbers(argument, "MEDIAN,P95")
+            return Coordinates(median, p95)
         case _:
             return None
+
+
+def _numbers(argument: str, names: str) -> list[float]:
+    """The numbers of an argument, as many as there are names."""
+    numbers = argument.split(",") if argument else []
+    if len(numbers) != names.count(",") + 1:
+        raise ValueError(f"what follows the colon must be {names}, not {argument!r}")
+    return [float(number) for number in numbers]
