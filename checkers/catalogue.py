@@ -4,7 +4,11 @@
 a colon is its argument: `bank:100` (the total), `long-fork:3` (keys of a group),
 `list-append:snapshot-isolation` (the consistency models that are promised, several by comma),
 `delivery:at-least-once,producer` (what is promised of each element, and of several), `unique-ids:increasing`,
-`locks:fencing` or `locks:15` (how many seconds a lease lasts).
+`locks:fencing` or `locks:15` (how many seconds a lease lasts),
+`sessions:monotonic-reads,causal` (the guarantees), `servers:one-sequence` (versions number the writes to all
+keys together), `staleness:0.5`, `watch:1,10`, `gossip:10,20` and `rumours:2` (seconds: the bound; wake and
+settle, with `,stale` if answers may be; detect and converge; spread), `coordinates:0.2,0.5` (median and 95th
+percentile).
 """
 
 from __future__ import annotations
@@ -24,6 +28,13 @@ NAMES = (
     "delivery",
     "unique-ids",
     "locks",
+    "sessions",
+    "servers",
+    "staleness",
+    "watch",
+    "gossip",
+    "rumours",
+    "coordinates",
 )
 
 
@@ -83,5 +94,46 @@ def checker_named(name: str, elle_command: str | None = None) -> Checker | None:
 
             fencing = argument == "fencing"
             return Locks(fencing, float(argument) if argument and not fencing else None)
+        case "sessions":
+            from checkers.sessions import SINGLE, Sessions
+
+            return Sessions(argument.split(",") if argument else SINGLE)
+        case "servers":
+            from checkers.servers import Servers
+
+            return Servers(one_sequence=argument == "one-sequence")
+        case "staleness":
+            from checkers.staleness import Staleness
+
+            return Staleness(_numbers(argument, "SECONDS")[0] if argument else None)
+        case "watch":
+            from checkers.watch import Watch
+
+            bounds, stale = argument.removesuffix(",stale"), argument.endswith("stale")
+            wake, settle = _numbers(bounds.removesuffix("stale") or "1,10", "WAKE,SETTLE")
+            return Watch(wake, settle, fresh=not stale)
+        case "gossip":
+            from checkers.gossip import Gossip
+
+            detect, converge = _numbers(argument, "DETECT,CONVERGE")
+            return Gossip(detect, converge)
+        case "rumours":
+            from checkers.rumours import Rumours
+
+            (spread,) = _numbers(argument, "SPREAD")
+            return Rumours(spread)
+        case "coordinates":
+            from checkers.coordinates import Coordinates
+
+            median, p95 = _numbers(argument, "MEDIAN,P95")
+            return Coordinates(median, p95)
         case _:
             return None
+
+
+def _numbers(argument: str, names: str) -> list[float]:
+    """The numbers of an argument, as many as there are names."""
+    numbers = argument.split(",") if argument else []
+    if len(numbers) != names.count(",") + 1:
+        raise ValueError(f"what follows the colon must be {names}, not {argument!r}")
+    return [float(number) for number in numbers]

@@ -135,7 +135,8 @@ class _Measured:
         read = np.flatnonzero((columns.kind == READ) & ~known.repeated[columns.key] & written)
         value, start, finish = observed[read], columns.start[read], columns.finish[read]
         time = np.append(known.history.time, 0) / 1e9
-        over, maybe = known.over[value], known.maybe_over[value]
+        # Nothing is overwritten before it was written.
+        over, maybe = known.over[value], np.maximum(known.maybe_over[value], known.since[value])
         least = np.where(over < start, time[start] - time[np.minimum(over, horizon)], 0.0)
         most = np.where(maybe < finish, time[finish] - time[np.minimum(maybe, horizon)], 0.0)
         versions_least, versions_most = _order.behind(

@@ -13,5 +13,7 @@ def registry() -> Mapping[str, str]:
     return {
         "register": "workloads.register:Register",
         "set": "workloads.set:Set",
+        "session": "workloads.session:Session",
+        "watch": "workloads.watch:Watch",
         "gossip": "workloads.gossip:Gossip",
     }

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
+from harness.history import Versioned
 from harness.worlds import Cluster
 
 Reads = Literal["consistent", "default", "stale"]
@@ -59,6 +60,18 @@ class KV(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """A `KV` whose system tells the version of what it shows, and lets clients wait for another one."""
+
+    async def watch(self, key: str, index: int, wait: float) -> Versioned:
+        """The key's value and index, once that is past `index` or after `wait` seconds; at once if that is 0.
+
+        An index numbers the writes to the whole store. Of a missing key it is that of the store's last write.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ class Etcd:
     name = "etcd"
 
     def promise(self, workload: str, options: Options) -> str | None:
-        if workload == "gossip":
-            return None
+        if workload in ("gossip", "watch"):
+            return None  # it has no gossip, and this adapter does not watch
         if options.reads == "stale":
             return (
                 "Writes are linearizable; serializable reads are answered by any member from what it has, "

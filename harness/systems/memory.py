@@ -44,6 +44,8 @@ class Memory:
     name = "memory"
 
     def promise(self, workload: str, options: Options) -> str | None:
+        if workload == "watch":
+            return None
         if options.reads == "stale":
             return "Linearizable writes; reads of a cut-off node may be stale (harness/systems/memory.py)."
         return "Linearizable: one table behind it all (harness/systems/memory.py)."

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from harness.history import Versioned
 from harness.systems import KV, Indeterminate, MembershipBounds, Options, Refused, tail_of_log
 from harness.systems.http import Answer, HttpClient
 from harness.worlds import Cluster, SetupError
@@ -55,6 +56,16 @@ class Proconsul:
             return (
                 f"A dead agent is seen failed by all others within {bounds.detect:.1f} s, a live one never, "
                 f"and all agents agree again within {bounds.converge:.1f} s after a heal."
+            )
+        if workload == "watch":
+            return (
+                "A blocking query is answered once there is a later version than its index, or when its wait "
+                "is over, and its index does not go back (Consul documentation, blocking queries)."
+            )
+        if workload == "session" and options.reads == "stale":
+            return (
+                "Any server answers from what it has: its answers go only forward, through the states of one "
+                "log. Not even a session's own writes need be among them."
             )
         return {
             "consistent": "Linearizable: each consistent read is confirmed with a quorum.",
@@ -231,6 +242,17 @@ class ConsulKV:
     async def read(self, key: str) -> Any:
         entry = await self._entry(key, self._query)
         return None if entry is None else _value(entry)
+
+    async def watch(self, key: str, index: int, wait: float) -> Versioned:
+        query = self._query or "?"
+        if index:
+            query += f"&index={index}&wait={wait * 1000:.0f}ms"
+        answer = await self._client.request("GET", f"/v1/kv/{quote(key)}{query}")
+        shown = int(answer.headers.get("x-consul-index", 0))
+        if answer.status == 404:
+            return Versioned(None, shown)
+        (entry,) = msgspec.json.decode(_checked(answer).body, type=list[dict[str, Any]])
+        return Versioned(_value(entry), shown)
 
     async def write(self, key: str, value: Any) -> None:
         if not await self._put(f"/v1/kv/{quote(key)}", value):

@@ -162,3 +162,133 @@ def test_without_a_view_nothing_is_known(recorded: Recorded) -> None:
 def test_a_fault_that_is_not_understood_is_named(recorded: Recorded) -> None:
     verdict = judged(recorded, fault(1, "start-clock-skew", {}), views(2))
     assert verdict.details["faults not taken into account"] == ["start-clock-skew"]
+
+
+def test_a_dead_agent_that_is_seen_alive_again_is_a_resurrection(recorded: Recorded) -> None:
+    again = views(25, n2="n3 failed")
+    verdict = judged(recorded, KILLED, views(14, **SEEN), again, STARTED, views(41))
+    assert verdict.valid == "invalid"
+    assert "n1 saw n3 alive at 25.000 s, although nothing had passed" in verdict.summary
+    assert "it had been seen failed at 14.000 s" in verdict.summary
+    assert verdict.details["violations by kind"] == {"resurrection": 1}
+    # Before the bound, the news of a refutation may still be under way.
+    assert (
+        judged(recorded, KILLED, views(11, **SEEN), views(13), views(15.5, **SEEN), STARTED, views(41)).valid
+        == "valid"
+    )
+
+
+# --- Leaving
+
+
+def leave(at: float, node: str = "n3") -> list[Row]:
+    return [(at, 9, "invoke", "leave", None, None, node), (at + 1, 9, "ok", "leave", None, None, node)]
+
+
+def join(at: float, node: str = "n3") -> list[Row]:
+    return [(at, 9, "invoke", "join", None, None, node), (at + 1, 9, "ok", "join", None, None, node)]
+
+
+LEFT = {"n1": "n3 left", "n2": "n3 left"}
+
+
+def by(*observers: str, at: float, **held: str) -> list[Row]:
+    """As `views`, but only of these observers."""
+    rows = views(at, **held)
+    return [row for row in rows if row[-1] in observers]
+
+
+def test_an_agent_that_leaves_in_order_is_seen_to_have_left_and_nobody_waits_for_it(
+    recorded: Recorded,
+) -> None:
+    verdict = judged(
+        recorded, views(1), leave(10), by("n1", "n2", at=25, **LEFT), by("n1", "n2", at=40, **LEFT)
+    )
+    assert verdict.valid == "valid", verdict
+    assert verdict.details["views judged for leaving"] == 4
+
+
+def test_an_agent_that_left_in_order_and_is_seen_failed_is_caught(recorded: Recorded) -> None:
+    failed = {"n1": "n3 failed", "n2": "n3 left"}
+    verdict = judged(recorded, views(1), leave(10), by("n1", "n2", at=25, **failed))
+    assert verdict.valid == "invalid"
+    assert "n1 saw n3 failed at 25.000 s, although it had left in order by 11.000 s" in verdict.summary
+    assert verdict.evidence[0].details["kind"] == "leaving"
+
+
+def test_an_agent_that_left_and_is_seen_alive_is_caught(recorded: Recorded) -> None:
+    verdict = judged(recorded, views(1), leave(10), by("n1", "n2", at=25, n2="n3 left"))
+    assert verdict.valid == "invalid" and verdict.evidence[0].details["kind"] == "completeness"
+
+
+def test_an_agent_that_comes_back_is_to_be_seen_alive_again(recorded: Recorded) -> None:
+    away = [*leave(10), *by("n1", "n2", at=22, **LEFT), *join(30)]
+    assert judged(recorded, views(1), away, views(42)).valid == "valid"
+    verdict = judged(recorded, views(1), away, views(42, n1="n3 left"))
+    assert verdict.valid == "invalid" and verdict.evidence[0].details["kind"] == "accuracy"
+
+
+def test_those_that_a_leaving_agent_could_not_tell_may_see_it_failed(recorded: Recorded) -> None:
+    apart, healed = fault(5, "start-partition", cut("n1")), fault(20, "stop-partition", {"cut": []})
+    held = {"n1": "n3 failed", "n2": "n3 left"}
+    early = judged(recorded, views(1), apart, leave(10), healed, by("n1", "n2", at=29, **held))
+    assert early.valid == "valid"
+    # But whoever knows better tells them.
+    late = judged(
+        recorded, views(1), apart, leave(10), healed, by("n2", at=21, **held), by("n1", "n2", at=32, **held)
+    )
+    assert late.valid == "invalid"
+    assert "n1 saw n3 failed at 32.000 s, although n2 saw it left at 21.000 s" in late.summary
+    assert late.evidence[0].details["kind"] == "agreement"
+
+
+# --- Incarnations
+
+
+def held(at: float, observer: str, status: str, incarnation: int) -> list[Row]:
+    """One view of n3, with its incarnation."""
+    process = NODES.index(observer)
+    view: dict[str, Any] = dict.fromkeys(NODES, "alive")
+    view["n3"] = {"status": status, "incarnation": incarnation}
+    return [
+        (at, process, "invoke", "members", None, None, observer),
+        (at, process, "ok", "members", view, None, observer),
+    ]
+
+
+REMEMBERS = Gossip(detect=5.0, converge=10.0, nodes=NODES, remember=30.0)
+
+
+def kinds(recorded: Recorded, *rows: list[Row]) -> dict[str, int]:
+    found = REMEMBERS.check(recorded(*(row for some in rows for row in some))).details
+    kinds_found: dict[str, int] = found["violations by kind"]
+    return kinds_found
+
+
+def test_an_incarnation_rises_when_an_agent_refutes(recorded: Recorded) -> None:
+    rows = [held(1, "n1", "alive", 1), held(2, "n1", "suspect", 1), held(3, "n1", "alive", 2)]
+    assert kinds(recorded, *rows) == {}
+
+
+def test_an_incarnation_that_falls_is_caught(recorded: Recorded) -> None:
+    assert kinds(recorded, held(1, "n1", "alive", 4), held(2, "n1", "alive", 3)) == {"incarnation": 1}
+    # Two observers need not know the same.
+    assert kinds(recorded, held(1, "n1", "alive", 4), held(2, "n2", "alive", 3)) == {}
+
+
+def test_alive_in_an_incarnation_in_which_it_was_dead_is_a_resurrection(recorded: Recorded) -> None:
+    cuts = fault(2, "start-partition", cut("n3")), fault(12, "stop-partition", {"cut": []})
+    dead = held(8, "n1", "failed", 4)
+    came_back = kinds(recorded, held(1, "n1", "alive", 4), cuts[0], dead, cuts[1], held(15, "n1", "alive", 4))
+    assert came_back == {"resurrection": 1}
+    refuted = kinds(recorded, held(1, "n1", "alive", 4), cuts[0], dead, cuts[1], held(15, "n1", "alive", 5))
+    assert refuted == {}
+    forgotten = kinds(recorded, held(1, "n1", "alive", 4), cuts[0], dead, cuts[1], held(32, "n1", "alive", 4))
+    assert forgotten == {}
+
+
+def test_a_process_that_was_started_again_begins_with_a_low_incarnation(recorded: Recorded) -> None:
+    killed = fault(10, "start-kill", {"nodes": ["n3"]}), fault(12, "stop-kill", {"nodes": ["n3"]})
+    assert kinds(recorded, held(1, "n1", "alive", 9), *killed, held(14, "n1", "alive", 1)) == {}
+    observer = fault(10, "start-kill", {"nodes": ["n1"]}), fault(12, "stop-kill", {"nodes": ["n1"]})
+    assert kinds(recorded, held(1, "n1", "alive", 9), *observer, held(14, "n1", "alive", 1)) == {}

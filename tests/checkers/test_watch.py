@@ -1,15 +1,21 @@
 """Blocking queries: woken by what they wait for, never shown less than before."""
 
+import os
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from checkers.watch import Watch
 from harness.history import NEMESIS, History
 
 Recorded = Callable[..., History]
 Row = tuple[Any, ...]
+
+THOROUGH = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
 
 CHECKER = Watch(wake=1.0, settle=5.0)
 
@@ -186,6 +192,55 @@ def test_without_a_watch_that_saw_a_change_nothing_is_known(recorded: Recorded) 
     nothing_new = CHECKER.check(history_of(recorded, FIRST, watch(2, 12.1, 5, (5, 1))))
     assert nothing_new.valid == "unknown"
     assert "no watch that waited saw a change" in nothing_new.summary
+
+
+def honest(seed: int, sleeper: bool = False) -> list[Row]:
+    """A minute of a store that wakes whoever waits within a second; with `sleeper`, but for one."""
+    random = Random(seed)
+    changes: list[tuple[float, int, int]] = []  # when it took effect, index, value
+    rows: list[Row] = []
+    clock, value = 0.0, 0
+    while clock < 55:
+        clock += random.expovariate(0.5) + 0.01
+        value += 1
+        took = random.uniform(0.001, 0.3)
+        rows += write(clock, value, took)
+        changes.append((clock + random.uniform(0, took), 10 + value * 3, value))
+        clock += took
+
+    def state(at: float) -> tuple[int, int | None]:
+        known = [change for change in changes if change[0] <= at]
+        return known[-1][1:] if known else (3, None)
+
+    for process in range(1, 4):
+        clock, index, wait = random.uniform(0, 1), 0, 4.0
+        while clock < 55:
+            later = [at for at, one, _ in changes if one > index]
+            woken = max(clock, later[0]) if later else 1e9
+            end = min(woken, clock + wait * random.uniform(1, 1 + 1 / 16)) if index else clock
+            if sleeper and process == 1 and index:
+                end = clock + wait
+            shown = state(end)
+            finish = end + random.uniform(0.001, 0.9 if index else 0.1)
+            rows += watch(clock, finish, index, shown, process=process, wait=wait, node=f"n{process}")
+            clock, index = finish + random.uniform(0.001, 0.3), shown[0]
+    return rows
+
+
+@given(st.integers(0, 10**9))
+@settings(
+    max_examples=100_000 if THOROUGH else 150,
+    deadline=None,
+    derandomize=not THOROUGH,
+    suppress_health_check=list(HealthCheck),
+)
+def test_an_honest_store_is_never_accused_and_one_that_sleeps_is(recorded: Recorded, seed: int) -> None:
+    verdict = CHECKER.check(history_of(recorded, honest(seed)))
+    assert verdict.valid != "invalid", verdict
+    # With changes two seconds apart on average, one that always sleeps for four of them is late.
+    asleep = CHECKER.check(history_of(recorded, honest(seed, sleeper=True)))
+    assert asleep.valid == "invalid"
+    assert {one.details["kind"] for one in asleep.evidence} == {"late wake-up"}
 
 
 def test_a_watch_of_another_form_is_told(recorded: Recorded) -> None:

@@ -58,6 +58,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # The state machine
     Mutant(52, "ChecksWhenProposed", "register", "none", LINEARIZABLE, {"rate": 200.0}),
     Mutant(62, "AppliesByChance", "register", "none", ("invalid: Equal States",)),
+    Mutant(57, "WatchesTooLate", "watch", "none", ("invalid: watch",)),
     # Gossip
     Mutant(63, "NeverRefutes", "gossip", "partition", ("invalid: gossip",), {"time_limit": 40.0}),
     # Storage

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,7 +18,9 @@ from impl.ports import Disk, Ports
 from impl.raft import NotLeader, Raft, Role
 from impl.server.agent import Agent
 from impl.server.driver import Driver
-from impl.state import CompareAndSet, Result, Set, StateMachine, decode_command, encode_command
+from impl.state import CompareAndSet, Result, Set, StateMachine, Watch, decode_command, encode_command
+from impl.state.kv import KVStore
+from impl.state.watches import Watches
 
 # ---- Reads
 
@@ -65,6 +68,40 @@ class AppliesByChance(StateMachine):
         if isinstance(command, Set):
             data = encode_command(msgspec.structs.replace(command, flags=id(self) % 1000))
         return super().apply(index, data)
+
+
+# ---- Blocking queries
+
+
+class _Later:
+    """A watch that is registered a moment after it was asked for."""
+
+    def __init__(self, register: Callable[[], Watch]) -> None:
+        self._watch: Watch | None = None
+        self._register = register
+        self._timer = asyncio.get_running_loop().call_later(0.02, self._now)
+
+    def _now(self) -> None:
+        self._watch = self._register()
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+
+
+class _LateWatches(Watches):
+    def on_key(self, key: str, wake: Callable[[], None]) -> Any:
+        return _Later(partial(super().on_key, key, wake))
+
+
+class WatchesTooLate(StateMachine):
+    """57. A blocking query looks first and registers its watch then: a change in between wakes nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watches = _LateWatches()
+        self.kv = KVStore(self.watches)
 
 
 # ---- The disk
@@ -186,4 +223,5 @@ __all__: Sequence[str] = (
     "ReadsWithoutQuorum",
     "RenamesBeforeSyncing",
     "TakesTimeoutsForRefusals",
+    "WatchesTooLate",
 )
