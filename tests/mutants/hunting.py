@@ -157,7 +157,7 @@ MUTANTS = (
     _gossip(71, gossip.BuriesByHearsay, grounds.a_healed_partition, 4, "No False Failure"),
     _gossip(73, gossip.TakesLeavingForFailing, grounds.a_graceful_leave, 2, "Leaving"),
     _gossip(74, gossip.SaysThingsOnce, grounds.an_event_under_loss, 2, "Spread"),
-    _gossip(75, gossip.WritesCountsInOneByte, grounds.a_storm_of_events, 4, "Spread"),
+    _gossip(75, gossip.WritesCountsInOneByte, grounds.a_storm_of_events, 4, "Well-Formed Packets"),
     _gossip(77, gossip.LetsNamesBeTaken, grounds.a_name_is_claimed, 2, "No Invented Incarnation"),
     _gossip(77, gossip.NeverLetsNamesMove, grounds.a_name_moves, 2, "Name Ownership"),
     _gossip(0, NeverRefutes, grounds.a_healed_partition, 4, "Convergence"),
