@@ -21,17 +21,18 @@ DRILL_SEEDS = 10
 
 HEAD = """# Known bugs, and how soon they are found
 
-splitbrain is held to this list: each bug was made in proconsul on purpose, as an override of a few lines
-under `tests/mutants/`, and a check has to find it, while the same hunt finds nothing in proconsul itself. The
-numbers stand for the kind of bug and are used throughout the project; those that are missing are hunted in
-whole agents only (`tests/mutants/catalogue.py`), or not at all yet.
+splitbrain is held to this list. Each bug was made in proconsul on purpose, as an override of a few lines
+under `tests/mutants/`; a check has to find it, while the same hunt finds nothing in proconsul as it is. The
+numbers stand for the kind of bug and are used throughout the project. Those that are missing here are hunted
+in whole agents (`tests/mutants/catalogue.py`), or not yet.
 
-The tables are of **bare cores**: no processes, no shell, no clients, only cores in virtual time under faults,
-with every promise watched at every step (`impl/raft/invariants.py`, `impl/gossip/invariants.py`).
-`ground` says under which faults (`tests/mutants/grounds.py`); a *drill* is one situation in which a certain
-step has to be right, and all its seeds tell the same. `first` is the first seed, from 0 on, to find it, and
-the processor time that took; `of 1,000` is how many of a thousand seeds do. Written by
-`python -m benchmarks.mutants`.
+The tables are of **bare cores**: no processes, no shell, only cores in virtual time under faults, with every
+promise watched at every step (`impl/raft/invariants.py`, `impl/gossip/invariants.py`). The ground says under
+which faults (`tests/mutants/grounds.py`); a *drill* is one situation in which a certain step has to be right,
+and its seeds tell nearly the same. *First* is the first seed, from 0 on, that finds the bug, and how much
+processor time that took; *of 1,000* is how many of a thousand seeds find it.
+
+Written by `python -m benchmarks.mutants`.
 """
 
 
@@ -73,7 +74,7 @@ def main() -> int:
         catch = hunt(System(), ground, range(count), until=())
         found = ", ".join(catch.kinds) or "nothing"
         name = ground.__name__.replace("_", " ")
-        text = " ".join((ground.__doc__ or "").split())
+        text = " ".join((ground.__doc__ or "").split("\n\n")[0].split())
         clean_rows.append(f"| {name} | {text} | {count} | {1000 * catch.seconds / count:,.0f} ms | {found} |")
         print(clean_rows[-1], flush=True)
         missed += [f"{name}: {found}"] if catch.kinds else []

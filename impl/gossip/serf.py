@@ -516,8 +516,11 @@ class Gossip(Memberlist):
         for name in left:
             # The intent must have been newer than the member's last, or it would not have left.
             self._leave_intent(LeaveIntent(remote.status_times.get(name, 0) + 1, name))
+        get, now = self._records.get, self._clock.time
         for name, time in remote.status_times.items():
-            if name not in left:
+            record = get(name)
+            known = record is not None and time <= record.status_time and time < now
+            if not known and name not in left:
                 self._join_intent(JoinIntent(time, name))
         if join and self._joins_pending:
             self._event_time_min = max(self._event_time_min, remote.event_time)

@@ -11,9 +11,10 @@ Source: serf/messages.go, serf/delegate.go, serf.go (`encodeTags`, `decodeTags`)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from . import wire
 from .errors import Malformed, TooLarge
@@ -153,12 +154,14 @@ def decode_state(data: bytes) -> UserState:
         raise Malformed("user state is not Serf's push/pull")
     fields = Fields("Serf push/pull", wire.unpack(data[1:], _NODES_MAX))
     times = fields.raw("StatusLTimes") or {}
-    if not isinstance(times, dict) or not all(_is_time(time) for time in times.values()):
+    if not isinstance(times, dict) or not all(
+        type(time) is int and 0 <= time <= _LAMPORT_MAX for time in times.values()
+    ):
         raise fields.wrong("StatusLTimes", "is not a map of Lamport times")
     return UserState(
         lamport_time=_time(fields, "LTime"),
-        status_times={_text(fields, "StatusLTimes", name): time for name, time in times.items()},
-        left=tuple(_text(fields, "LeftMembers", name) for name in _list(fields, "LeftMembers")),
+        status_times=dict(zip(_names(fields, "StatusLTimes", times), times.values(), strict=True)),
+        left=tuple(_names(fields, "LeftMembers", _list(fields, "LeftMembers"))),
         event_time=_time(fields, "EventLTime"),
         events=tuple(None if value is None else _decode_events(value) for value in _list(fields, "Events")),
         query_time=_time(fields, "QueryLTime"),
@@ -199,10 +202,6 @@ def _time(fields: Fields, field: str) -> int:
     return fields.integer(field, _LAMPORT_MAX)
 
 
-def _is_time(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAMPORT_MAX
-
-
 def _list(fields: Fields, field: str) -> list[object]:
     value = fields.raw(field)
     if value is None:
@@ -212,9 +211,9 @@ def _list(fields: Fields, field: str) -> list[object]:
     return value
 
 
-def _text(fields: Fields, field: str, value: object) -> str:
+def _names(fields: Fields, field: str, values: Iterable[Any]) -> list[str]:
     try:
-        return _decoded(value)
+        return [value.decode() for value in values]
     except (AttributeError, UnicodeDecodeError):
         raise fields.wrong(field, "holds a name that is not UTF-8") from None
 

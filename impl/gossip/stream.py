@@ -31,6 +31,10 @@ class StreamReader:
         self._unpacker = _unpacker()
         self._received = 0
         self._header: Fields | None = None
+        self._body = bytearray()
+        """Of a push/pull: what the unpacker was given,"""
+        self._whole = 0
+        """and how much of that are whole values."""
         self._nodes: list[wire.NodeState] = []
         self._tail: bytearray | None = None
         self._compressible = True
@@ -48,6 +52,8 @@ class StreamReader:
             self._tail += data
         else:
             self._unpacker.feed(data)
+            if self._kind == Kind.PUSH_PULL:
+                self._body += data
         return self._read()
 
     def _read(self) -> wire.StreamMessage | None:
@@ -85,10 +91,10 @@ class StreamReader:
             return None
         count = header.integer("Nodes", wire.PUSH_PULL_NODES_MAX)
         while self._tail is None and len(self._nodes) < count:
-            value = self._next()
-            if value is _MISSING:
+            data = self._next_undecoded()
+            if data is None:
                 return None
-            self._nodes.append(wire.decode_node_state(value))
+            self._nodes.append(wire.decode_node_state(data))
         user_state = self._read_tail("push/pull header", "UserStateLen")
         if user_state is None:
             return None
@@ -99,6 +105,7 @@ class StreamReader:
             value = self._next()
             if value is not _MISSING:
                 self._header = Fields(name, value)
+                self._whole = self._unpacker.tell()
         return self._header
 
     def _read_tail(self, name: str, field: str) -> bytes | None:
@@ -120,6 +127,17 @@ class StreamReader:
             return _MISSING
         except wire.MSGPACK_ERRORS as error:
             raise Malformed(f"not msgpack: {error or type(error).__name__}") from None
+
+    def _next_undecoded(self) -> bytes | None:
+        """The bytes of the next msgpack value of a push/pull, None while it is not whole."""
+        try:
+            self._unpacker.skip()
+        except msgpack.OutOfData:
+            return None
+        except wire.MSGPACK_ERRORS as error:
+            raise Malformed(f"not msgpack: {error or type(error).__name__}") from None
+        start, self._whole = self._whole, self._unpacker.tell()
+        return bytes(self._body[start : self._whole])
 
 
 _MISSING = object()

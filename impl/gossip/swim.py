@@ -275,7 +275,11 @@ class Swim:
 
     def _merge(self, nodes: Iterable[NodeState]) -> None:
         """Take in the other side's beliefs of a push/pull."""
+        get = self._table.get
         for state in nodes:
+            node = get(state.name)
+            if node is not None and state.state is not State.SUSPECT and node.agrees(state):
+                continue  # nothing new: so it is with nearly all of a large pool
             match state.state:
                 case State.ALIVE:
                     self._alive(
@@ -304,14 +308,14 @@ class Swim:
 
         Every live member must speak a version that all live members understand, of either protocol.
         """
-        known = [(node.name, node.versions) for node in self._table.nodes() if node.state is State.ALIVE]
-        known += [(state.name, state.versions) for state in nodes if state.state is State.ALIVE]
+        known = {state.versions: state.name for state in nodes if state.state is State.ALIVE}
+        known |= {node.versions: node.name for node in self._table.nodes() if node.state is State.ALIVE}
         if not known:
             return ""
         for protocol, first in (("protocol", 0), ("delegate protocol", 3)):
-            lowest = max(versions[first] for _, versions in known)
-            highest = min(versions[first + 1] for _, versions in known)
-            for name, versions in known:
+            lowest = max(versions[first] for versions in known)
+            highest = min(versions[first + 1] for versions in known)
+            for versions, name in known.items():
                 if not lowest <= versions[first + 2] <= highest:
                     speaks = versions[first + 2]
                     return f"{name} speaks {protocol} version {speaks}, not within {lowest} to {highest}"

@@ -38,6 +38,7 @@ class Node:
     incarnation: int
     state: State
     changed_ns: int
+    _told: NodeState | None = None
 
     @property
     def gone(self) -> bool:
@@ -47,16 +48,31 @@ class Node:
         self.address_bytes, self.port = address_bytes, port
         self.address = address_of(address_bytes, port)
 
-    def to_wire(self) -> NodeState:
-        return NodeState(
-            self.name,
-            self.address_bytes,
-            self.port,
-            self.meta,
-            self.incarnation,
-            self.state,
-            self.versions,
+    def agrees(self, state: NodeState) -> bool:
+        """Whether somebody else believes just the same."""
+        return (
+            self.incarnation == state.incarnation
+            and self.state is state.state
+            and self.meta == state.meta
+            and self.port == state.port
+            and self.address_bytes == state.address
+            and self.versions == state.versions
         )
+
+    def to_wire(self) -> NodeState:
+        """This belief as it is told to others: the same value as long as it is the same belief."""
+        told = self._told
+        if told is None or not self.agrees(told):
+            told = self._told = NodeState(
+                self.name,
+                self.address_bytes,
+                self.port,
+                self.meta,
+                self.incarnation,
+                self.state,
+                self.versions,
+            )
+        return told
 
 
 class Table:
@@ -89,9 +105,13 @@ class Table:
         """Know these as well, all of them live; our own nodes remain our own."""
         own = self._by_name
         self._by_name = Layered(shared)
+        self._order = list(shared.values())
         for node in own.values():
+            if node.name in shared:
+                self._order[self._order.index(shared[node.name])] = node
+            else:
+                self._order.append(node)
             self._by_name[node.name] = node
-        self._order = self._by_name.values()
         self._live = len(self._order)
 
     def to_change(self, node: Node) -> Node:

@@ -20,7 +20,8 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -33,6 +34,8 @@ PACKET_BYTES_MAX = 65_536
 STREAM_BYTES_MAX = 20 * 1024 * 1024
 """A whole stream, or what it expands to (memberlist: maxPushStateBytes)."""
 PUSH_PULL_NODES_MAX = 1024 * 1024
+NODES_REMEMBERED = 16_384
+"""One push/pull tells nearly the same as the last: so many members' bytes are not written and read anew."""
 META_BYTES_MAX = 512
 COMPOUND_PARTS_MAX = 255
 """The count is one byte; memberlist once wrote longer compounds and lost the rest (memberlist 8d2a27a)."""
@@ -143,9 +146,8 @@ class User:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NodeState:
-    """One member in a push/pull."""
+class NodeState(NamedTuple):
+    """One member in a push/pull. A tuple, since there are very many."""
 
     name: str
     address: bytes
@@ -262,22 +264,25 @@ def _encode_push_pull(message: PushPull) -> bytes:
         bytes((Kind.PUSH_PULL,)),
         pack({"Nodes": len(message.nodes), "UserStateLen": len(message.user_state), "Join": message.join}),
     ]
-    pieces += [
-        pack(
-            {
-                "Name": node.name,
-                "Addr": node.address,
-                "Port": node.port,
-                "Meta": node.meta,
-                "Incarnation": node.incarnation,
-                "State": int(node.state),
-                "Vsn": bytes(node.versions),
-            }
-        )
-        for node in message.nodes
-    ]
+    pieces += map(encode_node_state, message.nodes)
     pieces.append(message.user_state)
     return b"".join(pieces)
+
+
+@lru_cache(NODES_REMEMBERED)
+def encode_node_state(node: NodeState) -> bytes:
+    """One member's place in a push/pull."""
+    return pack(
+        {
+            "Name": node.name,
+            "Addr": node.address,
+            "Port": node.port,
+            "Meta": node.meta,
+            "Incarnation": node.incarnation,
+            "State": int(node.state),
+            "Vsn": bytes(node.versions),
+        }
+    )
 
 
 # --- reading
@@ -405,8 +410,10 @@ def _decode_alive(value: object) -> Alive:
     )
 
 
-def decode_node_state(value: object) -> NodeState:
-    fields = Fields("push/pull node", value)
+@lru_cache(NODES_REMEMBERED)
+def decode_node_state(data: bytes) -> NodeState:
+    """The inverse of `encode_node_state`. Raises `Malformed`."""
+    fields = Fields("push/pull node", unpack(data))
     return NodeState(
         name=fields.name("Name"),
         address=fields.address("Addr"),

@@ -29,7 +29,7 @@ from impl.raft.core import Raft
 from impl.raft.errors import ProposalRefused
 from impl.raft.invariants import PropertyViolated, RaftInvariants
 from impl.raft.messages import Configuration, Entry, Message, Server, ServerId, Snapshot
-from impl.raft.settings import Faults, RecordKind, Setting
+from impl.raft.settings import Faults, Moment, RecordKind, Setting
 from impl.raft.testing import Disk
 from impl.raft.types import NEVER_NS, Effects, Role
 
@@ -397,7 +397,7 @@ class Cluster:
                 return True
         return False
 
-    def _power_fails(self, server: SimulatedServer, write: Effects | Snapshot, when: str) -> bool:
+    def _power_fails(self, server: SimulatedServer, write: Effects | Snapshot, when: Moment) -> bool:
         kind = _kind(server, write)
         fails = any(
             cut.record == kind and cut.when == when and self._disks.random() < cut.probability

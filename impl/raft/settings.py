@@ -21,6 +21,9 @@ RecordKind = Literal["vote", "term", "entries", "snapshot"]
 """What a write is about. A `vote` is one for another server; a candidate's own goes with its `term`."""
 
 
+Moment = Literal["written", "synced", "sent"]
+
+
 @dataclass(frozen=True, slots=True)
 class PowerCut:
     """Power fails while a record of this kind is written, with this probability for each.
@@ -30,7 +33,7 @@ class PowerCut:
     """
 
     record: RecordKind
-    when: Literal["written", "synced", "sent"]
+    when: Moment
     probability: float
 
 

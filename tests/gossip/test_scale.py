@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from impl.gossip import LAN, UserEvent, formulas
+from impl.gossip import LAN, MemberChanged, OpenStream, StreamReader, UserEvent, formulas, wire
 from impl.gossip.config import SECOND
 from impl.gossip.testing import Pool
 
@@ -59,3 +59,29 @@ def test_a_user_event_reaches_all_within_the_spread_of_a_broadcast() -> None:
     pool.run(formulas.gossip_spread_ns(LAN, AGENTS))
     reached = [each.node for each in pool.happened if isinstance(each.effect, UserEvent)]
     assert len(reached) == len(set(reached)) == AGENTS
+
+
+def test_a_push_pull_that_tells_nothing_new_is_neither_written_nor_read_anew() -> None:
+    """Else each would cost much more than it does for every member that there is."""
+    pool = _pool(6)
+    pool.run(30 * SECOND)
+    before = wire.encode_node_state.cache_info().misses, wire.decode_node_state.cache_info().misses
+    pool.run(60 * SECOND)
+    after = wire.encode_node_state.cache_info().misses, wire.decode_node_state.cache_info().misses
+    assert before == after
+
+
+def test_what_is_new_in_a_push_pull_is_taken_in_although_the_rest_is_not() -> None:
+    pool = Pool(7)
+    pool.start_acquainted(AGENTS)
+    first, second = pool.core("n1"), pool.core("n2")
+    first.set_tags({"role": "other"}, pool.now_ns)
+    first.join([("10.0.0.2", 7946)], pool.now_ns)
+    request = next(each.request for each in first.take() if isinstance(each, OpenStream))
+    message = StreamReader().feed(request)
+    assert message is not None
+    second.stream_request(message, ("10.0.0.1", 7946), pool.now_ns)
+    changes = [each for each in second.take() if isinstance(each, MemberChanged)]
+    assert [(each.change, each.member.name, each.member.tags) for each in changes] == [
+        ("updated", "n1", {"role": "other"})
+    ]

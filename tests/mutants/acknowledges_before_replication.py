@@ -12,7 +12,7 @@ from impl.server.agent import Agent
 
 
 class AcknowledgesBeforeReplication(Raft):
-    """Breaks the commit rule of Raft section 5.3."""
+    """The leader commits what its own disk has (breaks the commit rule of Raft section 5.3)."""
 
     def _maybe_commit(self) -> None:
         index = self._own_match_index()

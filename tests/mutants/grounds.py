@@ -1,8 +1,9 @@
 """Where bugs are hunted: situations that the system must survive, each decided by a seed.
 
-A ground is called with the classes of a system and a seed, and raises PropertyViolated (of Raft or gossip) or
-InvariantViolation (by which the Raft core stops itself) if the system breaks a promise there. Most are
-mixtures of faults at random; a *drill* is one situation in which a certain step has to be right.
+A ground is called with the classes of a system and a seed. If the system breaks a promise there, it raises
+PropertyViolated (of Raft or gossip), PromiseBroken, or InvariantViolation, by which the Raft core stops
+itself. Most are mixtures of faults at random; a *drill* is one situation in which a certain step has to be
+right.
 """
 
 from __future__ import annotations
@@ -10,12 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
-from impl.gossip import Gossip
+from impl.gossip import LAN, Gossip, MemberChanged, SendDatagram, UserEvent, Warned, formulas, wire
+from impl.gossip.config import MILLISECOND, SECOND
+from impl.gossip.invariants import GossipInvariants
+from impl.gossip.invariants import PropertyViolated as GossipViolated
+from impl.gossip.swim import VERSIONS
+from impl.gossip.testing import Pool
+from impl.gossip.wire import Ack, Alive, Dead, Ping
 from impl.raft import AddVoter, ConfigurationChangeRefused, Entry, EntryKind, Raft, RemoveServer
 from impl.raft.cluster import Checksum, Cluster, Machine, address_of
-from impl.raft.invariants import PropertyViolated
-from impl.raft.settings import CLOCK_PPM_MAX, HASTY, Faults, Load, PowerCut, Setting, swarm
+from impl.raft.settings import CLOCK_PPM_MAX, HASTY, Faults, Load, Moment, PowerCut, Setting, swarm
 from impl.raft.simulation import Simulation
 from impl.raft.types import MILLISECOND_NS
 from impl.state import Delete, Set, StateMachine, encode_command
@@ -31,6 +38,14 @@ class System:
 
 
 Ground = Callable[[System, int], None]
+
+
+class PromiseBroken(AssertionError):
+    """What a ground demands besides the invariants is not so; `name` says what."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{name}: {text}")
+        self.name = name
 
 
 # ---- Raft, under faults at random
@@ -53,14 +68,15 @@ WRITES = Load(proposal_interval_ns=20 * MILLISECOND_NS, read_interval_ns=0)
 
 
 def contested_elections(system: System, seed: int) -> None:
-    """Leaders fall at once, requests come late, and voters lose power when they have just voted."""
+    """Leaders fall at once, requests come late, and voters lose power while they vote, or just after."""
+    when: Moment = "written" if seed % 2 else "sent"
     faults = Faults(
         loss=0.1,
         late=0.1,
         delay_ns_max=10 * MILLISECOND_NS,
         sync_ns_max=5 * MILLISECOND_NS,
         leader_life_ns_max=30 * MILLISECOND_NS,
-        power_cuts=(PowerCut("vote", "written", 0.3), PowerCut("vote", "sent", 0.6)),
+        power_cuts=(PowerCut("vote", when, 0.6),),
         transfer_interval_ns=100 * MILLISECOND_NS,
     )
     config = replace(HASTY, election_timeout_ns=400 * MILLISECOND_NS)
@@ -188,8 +204,7 @@ def a_leader_fails(system: System, seed: int) -> None:
 
 
 def a_deaf_server_hears_again(system: System, seed: int) -> None:
-    """It heard nobody for ten election timeouts, while everybody could hear it. That disturbs nobody
-    (thesis section 9.6)."""
+    """It heard nobody for ten election timeouts, and everybody could hear it: that disturbs nobody."""
     cluster = Cluster(seed, Setting(servers=3, faults=STEADY), core=system.raft)
     cluster.advance(1000 * MILLISECOND_NS)
     leader, term = cluster.leader(), cluster.leader().term
@@ -249,6 +264,182 @@ def _change_members(cluster: Cluster, name: str, change: AddVoter | RemoveServer
     cluster.pump(server, server.core)
 
 
+# ---- Gossip
+
+
+def pool_of(system: System, seed: int, count: int, **options: Any) -> tuple[Pool, list[str], type[Gossip]]:
+    """Agents n1 to n`count`, who know each other and are watched; and the class for more of them."""
+    core = GossipInvariants().watching(system.gossip)
+    pool = Pool(seed, **options)
+    return pool, pool.start_joined(count, core), core
+
+
+def news_in_any_order(system: System, seed: int) -> None:
+    """News of a member's lives and deaths, late, doubled and reordered. What was said last is believed: of
+    the highest incarnation, dead rather than alive (SWIM section 4.2)."""
+    random = Random(f"{seed} news")
+    core = GossipInvariants().watching(system.gossip)("n1", ("10.0.0.1", 7946), {}, LAN, Random(seed), 0)
+    address = wire.address_bytes("10.0.0.2")
+    news: list[Alive | Dead] = [Alive(1, "n2", address, 7946, b"", VERSIONS)]
+    for _ in range(12):
+        incarnation = random.randint(1, 8)
+        if random.random() < 0.5:
+            news.append(Alive(incarnation, "n2", address, 7946, b"", VERSIONS))
+        else:
+            news.append(Dead(incarnation, "n2", random.choice(("n3", "n4"))))
+    # Whoever is not known cannot die: the first news that counts is of a life.
+    random.shuffle(news)
+    news.sort(key=lambda each: not isinstance(each, Alive) or each.incarnation > 1)
+    for time_ns, each in enumerate([*news, random.choice(news)]):
+        core.datagram(wire.packet([wire.encode(each)], checksum=False), ("10.0.0.3", 7946), time_ns)
+        core.take()
+    last = max(news, key=lambda each: (each.incarnation, isinstance(each, Dead)))
+    member = core.member("n2")
+    expected = "failed" if isinstance(last, Dead) else "alive"
+    _demand(member and member.status == expected, "Last Word", f"{last} was said last, believed is {member}")
+
+
+def restart_after_many_lives(system: System, seed: int) -> None:
+    """A member that had refuted much fails, and comes back with its first incarnation. All see it alive soon,
+    without having to forget it first."""
+    pool, _, core = pool_of(system, seed, 5)
+    for number in range(100):
+        pool.input("n2", lambda agent, now_ns, number=number: agent.set_tags({"life": str(number)}, now_ns))  # type: ignore[misc]
+    pool.run(3 * SECOND)
+    pool.kill("n2")
+    _within(pool, lambda: pool.seen_by_all("n2", "failed"), formulas.detection_bound_ns(LAN, 5), "Detection")
+    pool.start("n2", core=core)
+    pool.join("n2", "n1")
+    _within(pool, pool.all_agree, LAN.gossip_to_the_dead_ns // 3, "Convergence")
+
+
+def a_member_fails(system: System, seed: int) -> None:
+    """Its death is found out within the bound, and nobody takes a suspicion back."""
+    pool, _, _ = pool_of(system, seed, 4)
+    pool.kill("n2")
+    _within(pool, lambda: pool.seen_by_all("n2", "failed"), formulas.detection_bound_ns(LAN, 4), "Detection")
+    _demand(not pool.changes("cleared", "n2"), "No Doubt", "the suspicion of a dead member was taken back")
+
+
+def one_bad_link(system: System, seed: int) -> None:
+    """Two members who reach each other only through others leave each other alone."""
+    pool, names, _ = pool_of(system, seed, 5)
+    pool.partition(names[:1], names[1:2])
+    pool.run(60 * SECOND)
+    _demand(not pool.changes("suspected"), "No False Suspicion", "a member is suspected because of one link")
+
+
+def late_acks(system: System, seed: int) -> None:
+    """Of nine others one is dead, and the rest answer pings when the next probe is under way."""
+    core = GossipInvariants().watching(system.gossip)("n1", ("10.0.0.1", 7946), {}, LAN, Random(seed), 0)
+    for number in range(2, 11):
+        alive = Alive(1, f"n{number}", wire.address_bytes(f"10.0.0.{number}"), 7946, b"", VERSIONS)
+        core.datagram(wire.packet([wire.encode(alive)], checksum=False), (f"10.0.0.{number}", 7946), 0)
+    acks: list[tuple[int, Ack]] = []
+    while core.now_ns < formulas.detection_bound_ns(LAN, 10):
+        now_ns = min([core.deadline_ns, *(due_ns for due_ns, _ in acks)])
+        for due_ns, ack in acks:
+            if due_ns <= now_ns:
+                core.datagram(wire.packet([wire.encode(ack)], checksum=False), ("10.0.0.3", 7946), now_ns)
+        acks = [each for each in acks if each[0] > now_ns]
+        core.tick(now_ns)
+        for effect in core.take():
+            if isinstance(effect, MemberChanged) and (effect.change, effect.member.name) == ("failed", "n2"):
+                return
+            if isinstance(effect, SendDatagram) and effect.to != ("10.0.0.2", 7946):
+                pings = [each for each in wire.decode_packet(effect.data) if isinstance(each, Ping)]
+                due_ns = now_ns + LAN.probe_interval_ns + 50 * MILLISECOND
+                acks += [(due_ns, Ack(ping.sequence)) for ping in pings]
+    raise PromiseBroken("Detection", "a dead member was not found out, because of others' late acks")
+
+
+def a_deaf_member(system: System, seed: int) -> None:
+    """It hears nobody for forty seconds. It is slow to accuse others, for it may be itself (Lifeguard)."""
+    pool, names, _ = pool_of(system, seed, 20)
+    pool.cut(names[1:], names[:1])
+    pool.run(40 * SECOND)
+    accused = [each for each in pool.changes("suspected") if each.node == "n1"]
+    _demand(len(accused) <= 12, "Slow to Accuse", f"a deaf member accused {len(accused)} others in 40 s")
+
+
+def a_healed_partition(system: System, seed: int) -> None:
+    """Both sides had given each other up. Nobody is declared failed once more, and all are alive again."""
+    pool, names, _ = pool_of(system, seed, 6)
+    pool.partition(names[:3], names[3:])
+    _within(pool, lambda: len(pool.changes("failed")) == 18, formulas.detection_bound_ns(LAN, 6), "Detection")
+    pool.run(10 * SECOND)
+    pool.heal()
+    before = len(pool.changes("failed"))
+    _within(pool, pool.all_agree, formulas.convergence_bound_ns(LAN, 6, 30 * SECOND), "Convergence")
+    after = len(pool.changes("failed"))
+    _demand(before == after, "No False Failure", "who is up and connected was declared failed after a heal")
+
+
+def a_graceful_leave(system: System, seed: int) -> None:
+    """Who leaves with a word has left, for everybody, and has not failed."""
+    pool, _, _ = pool_of(system, seed, 5)
+    pool.input("n2", lambda agent, now_ns: agent.leave(now_ns))
+    pool.run(3 * SECOND)
+    pool.kill("n2")
+    _within(pool, lambda: pool.seen_by_all("n2", "left"), 30 * SECOND, "Leaving")
+
+
+def an_event_under_loss(system: System, seed: int) -> None:
+    """A user event reaches nearly everyone by gossip alone, though a fifth of the packets is lost."""
+    pool, names, _ = pool_of(system, seed, 30)
+    pool.run(2 * SECOND)
+    pool.loss = 0.2
+    pool.input("n1", lambda agent, now_ns: agent.fire("deploy", b"", False, now_ns))
+    pool.run(2 * formulas.gossip_spread_ns(LAN, 30))
+    reached = [each.node for each in pool.happened if isinstance(each.effect, UserEvent)]
+    _demand(len(reached) >= 0.9 * len(names), "Spread", f"an event reached {len(reached)} of {len(names)}")
+
+
+def a_storm_of_events(system: System, seed: int) -> None:
+    """More short messages wait than a packet can count, and there is room for them in one."""
+    pool, names, _ = pool_of(system, seed, 3, config=replace(LAN, packet_bytes_max=60_000))
+    for number in range(400):
+        pool.input("n1", lambda agent, now_ns, number=number: agent.fire(str(number), b"", False, now_ns))  # type: ignore[misc]
+    pool.run(5 * SECOND)
+    warnings = [each.effect.text for each in pool.happened if isinstance(each.effect, Warned)]
+    _demand(not warnings, "Well-Formed Packets", "; ".join(warnings[:1]))
+    reached = len([each for each in pool.happened if isinstance(each.effect, UserEvent)])
+    _demand(reached >= 0.9 * 400 * len(names), "Spread", f"{reached} of {400 * len(names)} events arrived")
+
+
+def a_name_is_claimed(system: System, seed: int) -> None:
+    """Somebody else says that a living member's name is his. Nobody believes it."""
+    pool, _, _ = pool_of(system, seed, 4)
+    claim = Alive(9, "n2", wire.address_bytes("10.9.9.9"), 7946, b"", VERSIONS)
+    packet = wire.packet([wire.encode(claim)], checksum=False)
+    before = pool.core("n1").member("n2")
+    pool.input("n1", lambda agent, now_ns: agent.datagram(packet, ("10.9.9.9", 7946), now_ns))
+    pool.run(2 * SECOND)
+    after = pool.core("n1").member("n2")
+    same = before and after and before.address == after.address
+    _demand(same, "Name Ownership", f"the living {before} was replaced by {after}")
+
+
+def a_name_moves(system: System, seed: int) -> None:
+    """A member leaves, and comes back from another address. All see it there."""
+    pool, _, core = pool_of(system, seed, 4)
+    pool.input("n2", lambda agent, now_ns: agent.leave(now_ns))
+    pool.run(10 * SECOND)
+    pool.kill("n2")
+    pool.start("n2", core=core, address=("10.9.9.9", 7946))
+    pool.join("n2", "n1")
+    _within(pool, pool.all_agree, formulas.convergence_bound_ns(LAN, 4, 0), "Name Ownership")
+
+
+def _within(pool: Pool, condition: Callable[[], bool], limit_ns: int, name: str) -> None:
+    try:
+        pool.run_until(condition, limit_ns)
+    except AssertionError as error:
+        if isinstance(error, GossipViolated):
+            raise
+        raise PromiseBroken(name, str(error)) from None
+
+
 def _demand(holds: object, name: str, text: str) -> None:
     if not holds:
-        raise PropertyViolated(name, text)
+        raise PromiseBroken(name, text)

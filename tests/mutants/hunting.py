@@ -10,11 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from time import process_time
 
+from impl.gossip import Gossip
+from impl.gossip.invariants import PropertyViolated as GossipViolated
 from impl.raft import InvariantViolation, Raft
-from impl.raft.invariants import PropertyViolated as RaftViolation
-from tests.mutants import grounds, raft, state
+from impl.raft.invariants import PropertyViolated as RaftViolated
+from tests.mutants import gossip, grounds, raft, state
 from tests.mutants.acknowledges_before_replication import AcknowledgesBeforeReplication
-from tests.mutants.grounds import Ground, System
+from tests.mutants.grounds import Ground, PromiseBroken, System
+from tests.mutants.never_refutes import NeverRefutes
 
 THE_CORE = "the core's own check"
 """What caught it if the core stopped itself, by InvariantViolation."""
@@ -89,7 +92,7 @@ def trial(system: System, ground: Ground, seed: int) -> str | None:
     """The promise that is broken, if one is."""
     try:
         ground(system, seed)
-    except RaftViolation as violation:
+    except (RaftViolated, GossipViolated, PromiseBroken) as violation:
         return violation.name
     except InvariantViolation:
         return THE_CORE
@@ -100,9 +103,13 @@ def _raft(number: int, core: type[Raft], ground: Ground, seeds: int, *caught_by:
     return Mutant(number, System(raft=core), ground, caught_by, seeds)
 
 
+def _gossip(number: int, core: type[Gossip], ground: Ground, seeds: int, *caught_by: str) -> Mutant:
+    return Mutant(number, System(gossip=core), ground, caught_by, seeds)
+
+
 MUTANTS = (
     _raft(1, raft.RepliesToVotesBeforeSync, grounds.contested_elections, 100, "Election Safety"),
-    _raft(2, raft.ForgetsVotes, grounds.contested_elections, 200, "Election Safety"),
+    _raft(2, raft.ForgetsVotes, grounds.contested_elections, 100, "Election Safety"),
     _raft(3, raft.VotesTwice, grounds.mixed_faults, 40, "Election Safety"),
     _raft(4, raft.SkipsLogFreshness, grounds.mixed_faults, 20, "Leader Completeness"),
     _raft(6, raft.AcceptsStaleTerms, grounds.skewed_clocks, 60, "Log Matching", THE_CORE),
@@ -141,6 +148,19 @@ MUTANTS = (
     _raft(44, raft.ReadsWithoutQuorumRound, grounds.mixed_faults, 40, "Linearizable Read"),
     _raft(46, raft.ReadsBeforeOwnTermCommit, grounds.mixed_faults, 20, "Linearizable Read"),
     _raft(48, raft.LeasesWithoutMargin, grounds.skewed_clocks, 60, "Leader Lease"),
+    _gossip(63, gossip.RefutesFromItsOwnIncarnation, grounds.restart_after_many_lives, 2, "Convergence"),
+    _gossip(64, gossip.ForgetsLaterDeaths, grounds.news_in_any_order, 100, "Last Word"),
+    _gossip(65, gossip.BelievesOldLife, grounds.a_member_fails, 4, "Alive Overrides Only When Newer"),
+    _gossip(67, gossip.NoIndirectProbes, grounds.one_bad_link, 2, "No False Suspicion"),
+    _gossip(68, gossip.TakesAnyAck, grounds.late_acks, 10, "Detection"),
+    _gossip(69, gossip.NeverDoubtsItself, grounds.a_deaf_member, 2, "Slow to Accuse"),
+    _gossip(71, gossip.BuriesByHearsay, grounds.a_healed_partition, 4, "No False Failure"),
+    _gossip(73, gossip.TakesLeavingForFailing, grounds.a_graceful_leave, 2, "Leaving"),
+    _gossip(74, gossip.SaysThingsOnce, grounds.an_event_under_loss, 2, "Spread"),
+    _gossip(75, gossip.WritesCountsInOneByte, grounds.a_storm_of_events, 4, "Well-Formed Packets"),
+    _gossip(77, gossip.LetsNamesBeTaken, grounds.a_name_is_claimed, 2, "No Invented Incarnation"),
+    _gossip(77, gossip.NeverLetsNamesMove, grounds.a_name_moves, 2, "Name Ownership"),
+    _gossip(0, NeverRefutes, grounds.a_healed_partition, 4, "Convergence"),
     _raft(0, AcknowledgesBeforeReplication, grounds.mixed_faults, 20, "Leader Completeness"),
 )
 
@@ -149,7 +169,18 @@ DRILLS: tuple[Ground, ...] = (
     grounds.a_deaf_server_hears_again,
     grounds.a_transfer_under_load,
     grounds.two_leaders_change_members,
+    grounds.restart_after_many_lives,
+    grounds.a_member_fails,
+    grounds.one_bad_link,
+    grounds.a_deaf_member,
+    grounds.a_healed_partition,
+    grounds.a_graceful_leave,
+    grounds.an_event_under_loss,
+    grounds.a_storm_of_events,
+    grounds.a_name_is_claimed,
+    grounds.a_name_moves,
 )
+"""Where all seeds tell nearly the same."""
 
 EQUIVALENT = (
     (

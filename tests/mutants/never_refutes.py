@@ -12,7 +12,7 @@ from impl.server.agent import Agent
 
 
 class NeverRefutes(Gossip):
-    """Breaks refutation (SWIM section 4.2)."""
+    """Who is accused says nothing (breaks refutation, SWIM section 4.2)."""
 
     def _refute(self, accused_incarnation: int) -> None:
         """Say nothing."""
