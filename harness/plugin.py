@@ -70,7 +70,11 @@ def _count(text: str) -> int:
 _OPTIONS = (
     _Option("world", "where nodes live: netns, sim, memory, or module:Class (default: netns, or else sim)"),
     _Option("system", "what is tested: proconsul, etcd, memory, or module:Class", _DEFAULT_SYSTEM),
-    _Option("workload", "comma-separated: register, set, session, watch, gossip (default: all)"),
+    _Option(
+        "workload",
+        "all, or comma-separated: register, set, session, watch, gossip "
+        "(default: register,set,gossip; with --nightly: all)",
+    ),
     _Option(
         "nemesis",
         "none, all, swarm, or comma-separated: partition, kill, pause, and in the simulator power, "
@@ -159,8 +163,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
 def _workloads(config: pytest.Config) -> list[str]:
     import workloads
 
-    asked = _value(config, "workload")
-    return list(workloads.registry()) if asked is None else [name.strip() for name in asked.split(",")]
+    if (asked := _value(config, "workload")) is None:
+        return list(workloads.registry() if _value(config, "nightly") else workloads.DEFAULT)
+    return workloads.named(asked)
 
 
 def _nemeses(config: pytest.Config) -> Sequence[str]:

@@ -17,3 +17,12 @@ def registry() -> Mapping[str, str]:
         "watch": "workloads.watch:Watch",
         "gossip": "workloads.gossip:Gossip",
     }
+
+
+DEFAULT = ("register", "set", "gossip")
+"""What runs where none is named: the promises that most depends on, under two minutes a nemesis."""
+
+
+def named(names: str) -> list[str]:
+    """What a command line means: names by comma, in its order; `all` is every name of the registry."""
+    return list(registry()) if names == "all" else [name.strip() for name in names.split(",")]

@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
         metavar="DIR",
         help="where scenarios of failures go",
     )
-    _add_plan(sweep, workload="register,set,gossip")
+    _add_plan(sweep, workload="all")
     sweep.set_defaults(run=_sweep)
 
     replay = commands.add_parser("replay", help="run a scenario, and make its report")
@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
 
 
 def _add_plan(parser: argparse.ArgumentParser, workload: str) -> None:
-    parser.add_argument("--workload", default=workload, help=f"comma-separated (default: {workload})")
+    parser.add_argument("--workload", default=workload, help=f"all, or comma-separated (default: {workload})")
     parser.add_argument("--nemesis", default="swarm", help="as for pytest; swarm: another mixture per seed")
     parser.add_argument("--system", default="proconsul")
     parser.add_argument("--agent", help="run this command as the system's agent")
@@ -65,10 +65,11 @@ def _add_plan(parser: argparse.ArgumentParser, workload: str) -> None:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
+    import workloads
     from harness.simulation.sweep import Plan
 
     return Plan(
-        workloads=tuple(name.strip() for name in options.workload.split(",")),
+        workloads=tuple(workloads.named(options.workload)),
         nemesis=options.nemesis,
         system=options.system,
         agent=shlex.split(options.agent) if options.agent else None,

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+import workloads
 from harness import cli, store
 from harness.history import History
+from harness.plugin import NIGHTLY
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = ROOT / "harness" / "test_promises.py"
@@ -128,6 +130,22 @@ def test_a_run_stops_at_its_first_violation_if_it_is_told_to(tmp_path: Path) -> 
 def test_a_workload_that_cannot_be_followed_says_so(tmp_path: Path) -> None:
     done = run("--workload=gossip", "--time-limit=3", "--stop-on-violation", store=tmp_path / "results")
     assert "splitbrain: gossip cannot be followed: it is judged when it is over" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "tests"),
+    [
+        ([], [f"{name}-none" for name in workloads.DEFAULT]),
+        (["--workload=all"], [f"{name}-none" for name in workloads.registry()]),
+        (["--workload=watch, set"], ["watch-none", "set-none"]),
+        (["--nightly"], [f"{name}-{nemesis}" for name in workloads.registry() for nemesis in NIGHTLY]),
+    ],
+)
+def test_the_quick_workloads_run_where_none_is_named_and_all_of_them_at_night(
+    options: list[str], tests: list[str], tmp_path: Path
+) -> None:
+    listed = run("--collect-only", "-q", *options, store=tmp_path / "results").stdout
+    assert sorted(re.findall(r"\[(.*)\]", listed)) == sorted(tests)
 
 
 def test_a_system_that_does_not_come_up_fails_with_the_reason(tmp_path: Path) -> None:
