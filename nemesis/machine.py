@@ -80,7 +80,8 @@ class Clock:
 class Disk:
     """The nemesis: `start-disk` with [target, condition] as its value, `stop-disk` makes all ordinary.
 
-    `condition`: a `harness.worlds.DiskCondition`, or "rotten": bits of the logs change, once and for ever.
+    `condition`: a `harness.worlds.DiskCondition`, or once and for ever "rotten" (a bit of the log changes) or
+    "misdirected" (one of its sectors is found in another's place).
     """
 
     fs = frozenset({"start-disk", "stop-disk"})
@@ -94,8 +95,9 @@ class Disk:
         given = operation.value
         target, condition = (given, given["condition"]) if isinstance(given, Mapping) else given
         nodes, note = await targets.processes(environment, target)
-        if condition == "rotten":
-            note["rotten"] = {node: await cluster.rot(node, "log") for node in nodes}
+        if condition in ("rotten", "misdirected"):
+            damage = cluster.rot if condition == "rotten" else cluster.misdirect
+            note["damaged"] = {node: await damage(node, "log") for node in nodes}
         else:
             for node in nodes:
                 await cluster.set_disk(node, condition)
@@ -133,9 +135,14 @@ def clock(nodes: int, timing: Timing, random: Random) -> Package:
 
 
 def broken_disk(nodes: int, timing: Timing, random: Random) -> Package:
-    """Disks that fill up, fail, and lose bits: an agent may refuse to go on, but must not go on wrongly."""
+    """Disks that fill up, fail, lose bits and misplace sectors.
+
+    An agent may refuse to go on, but must not go on wrongly.
+    """
     specifications = [
-        [target, condition] for condition in ("full", "failing", "rotten") for target in ("one", "minority")
+        [target, condition]
+        for condition in ("full", "failing", "rotten", "misdirected")
+        for target in ("one", "minority")
     ]
     ordinary = disk(nodes, timing, random)
     return replace(ordinary, generator=faults("disk", specifications, timing, random), safety_only=True)

@@ -242,7 +242,7 @@ def _renamed_value(value: Any, new: dict[str, str]) -> Any:
         renamed["nodes"] = [new[name] for name in value["nodes"] if name in new]
     if "leader" in value:
         renamed["leader"] = new.get(value["leader"])
-    for name in ("clocks", "rotten"):
+    for name in ("clocks", "damaged"):
         if name in value:
             renamed[name] = {new[node]: item for node, item in value[name].items() if node in new}
     return renamed

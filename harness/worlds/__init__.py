@@ -30,7 +30,7 @@ CAPABILITIES: Mapping[str, str] = {
     "crash point": "cut a node's power at an exact step of its writing",
     "shape": "lose, duplicate and delay some of what one node sends another, per direction",
     "clock": "set a node's clocks off, in offset and rate",
-    "disk": "fill, fail, slow down and rot a node's disk",
+    "disk": "fill, fail, slow down, rot and misdirect a node's disk",
 }
 """Every capability there is, and what it means."""
 
@@ -191,6 +191,11 @@ class Cluster(Protocol):
         """Damage such a record that the node has safe on its disk; in words what, None if there is none."""
         ...
 
+    async def misdirect(self, node: str, record: str) -> str | None:
+        """Of what the node has safe of such records, a sector is found where another was, and not in its own
+        place; in words which, None if there is not enough."""
+        ...
+
     async def connect(
         self, factory: Callable[[], asyncio.Protocol], node: str, port: int
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
@@ -252,6 +257,9 @@ class Limited:
         raise _cannot(self, "disk")
 
     async def rot(self, node: str, record: str) -> str | None:
+        raise _cannot(self, "disk")
+
+    async def misdirect(self, node: str, record: str) -> str | None:
         raise _cannot(self, "disk")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -101,6 +102,25 @@ def test_any_flipped_bit_is_refused_with_file_and_offset(new_disk: NewDisk) -> N
                 damage = await damage_found(new_disk({**disk.durable, file: content}))
                 assert damage.file == file
                 assert 0 <= position - damage.offset < 700
+
+    asyncio.run(scenario(stored(new_disk)))
+
+
+def test_bytes_that_went_to_another_place_are_refused_even_if_they_are_whole_batches(
+    new_disk: NewDisk,
+) -> None:
+    async def scenario(disk: Any) -> None:
+        for file in (name for name in disk.names() if name.startswith("log")):
+            content = disk.read(file)
+            starts = [at for at in range(len(content)) if content.startswith(b"BTCH", at)]
+            pieces = list(pairwise(starts))
+            for (begin, end), target in product(pieces, starts[:-1]):
+                damaged = bytearray(content)
+                damaged[begin:end] = bytes(end - begin)
+                damaged[target : target + end - begin] = content[begin:end]
+                if target != begin and target + end - begin <= starts[-1]:
+                    damage = await damage_found(new_disk({**disk.durable, file: bytes(damaged)}))
+                    assert damage.file == file
 
     asyncio.run(scenario(stored(new_disk)))
 

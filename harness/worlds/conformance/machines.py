@@ -197,3 +197,22 @@ async def rot_changes_what_is_safe_on_the_disk_and_says_what(probes: Probes) -> 
     left = await probes.ask("n1", "read")
     assert left != text, f"it says {said}, and nothing has changed"
     assert len(left) == len(text)
+
+
+@check("disk")
+async def a_misdirected_sector_is_found_elsewhere_and_not_in_its_place(probes: Probes) -> None:
+    await probes.start("n1")
+    assert await probes.cluster.misdirect("n1", "any") is None, "there is nothing yet"
+    text = "".join(f"{number:08}" for number in range(2048))
+    await probes.ask("n1", "append", text)
+    assert await probes.ask("n1", "sync") is None
+    said = await probes.cluster.misdirect("n1", "any")
+    assert said
+    await probes.cluster.kill("n1")
+    await probes.start("n1")
+    left = await probes.ask("n1", "read")
+    assert len(left) == len(text)
+    assert left.count("\0") >= 512, f"it says {said}, and nothing is missing"
+    there = [left[at : at + 8] for at in range(0, len(left), 8)]
+    moved = [at for at, number in enumerate(there) if "\0" not in number and int(number) != at]
+    assert len(moved) >= 64, f"it says {said}, and nothing is elsewhere"

@@ -267,13 +267,27 @@ class SimCluster:
         self._nodes[node].disk.condition = condition
 
     async def rot(self, node: str, record: str) -> str | None:
-        at = self._nodes[node]
-        for name in at.disk.names():
-            if record == "any" or (at.watch is not None and record in at.watch.records(name, b"")):
-                where = at.disk.rot(name)
-                if where is not None:
-                    return f"byte {where} of {name}"
+        disk = self._nodes[node].disk
+        for name in self._files_with(node, record):
+            if (where := disk.rot(name)) is not None:
+                return f"byte {where} of {name}"
         return None
+
+    async def misdirect(self, node: str, record: str) -> str | None:
+        disk = self._nodes[node].disk
+        for name in self._files_with(node, record):
+            if (moved := disk.misdirect(name)) is not None:
+                return f"the sector of byte {moved[0]} of {name} is at byte {moved[1]}"
+        return None
+
+    def _files_with(self, node: str, record: str) -> list[str]:
+        """The node's files that hold such records."""
+        at = self._nodes[node]
+        return [
+            name
+            for name in at.disk.names()
+            if record == "any" or (at.watch is not None and record in at.watch.records(name, b""))
+        ]
 
     async def set_trap(
         self, node: str, step: CrashStep, record: str, sprung: Callable[[], None] | None = None

@@ -11,7 +11,10 @@ Rules
 4. A disk can be slow. On a full one appending fails, having written a part, and so does replacing; on a
    failing one flushing does. A flush that failed has dropped what it should have written: the system shows it
    to processes as before, and later flushes do not write it. (Rebello et al., Can Applications Recover from
-   fsync Failures?, USENIX ATC 2020.) A disk rots on purpose only: one bit of what is safe on it changes.
+   fsync Failures?, USENIX ATC 2020.)
+5. On purpose only, a disk rots (one bit of what is safe on it changes), or it turns out that it misdirected a
+   write long ago: a sector of what is safe is where another one was, and at its own place there is nothing.
+   (Bairavasundaram et al., An Analysis of Data Corruption in the Storage Stack, FAST 2008.)
 
 Errors are OSErrors with the errno of the cause and the file's name, as from a real disk.
 
@@ -40,6 +43,9 @@ SYNC_NS = 1 * MILLISECOND
 
 SECTOR_BYTES = 512
 """What a disk writes as a whole or not at all."""
+
+TAIL_BYTES = 8 * SECTOR_BYTES
+"""At a file's end, what is never misdirected: a log cannot tell it from a write that a power cut has torn."""
 
 SLOW = Shape(late=0.5, delay_ms_max=400.0)
 """How the syncs of a slow disk are."""
@@ -70,6 +76,12 @@ class _File:
     def do(self, change: _Change) -> None:
         self.content = _changed(self.content, change)
         self.changes.append(change)
+
+    def show_what_is_safe(self) -> None:
+        """Processes see what became of it, and what they have written since."""
+        self.content = None if self.safe is None else bytearray(self.safe)
+        for change in self.changes:
+            self.content = _changed(self.content, change)
 
     def make_safe(self, upto: int) -> None:
         """All changes up to the one of this number."""
@@ -206,10 +218,25 @@ class Disk:
             return None
         at = self._draw(len(file.safe))
         file.safe[at] ^= 1 << self._draw(8)
-        file.content = bytearray(file.safe)
-        for change in file.changes:
-            file.content = _changed(file.content, change)
+        file.show_what_is_safe()
         return at
+
+    def misdirect(self, name: str) -> tuple[int, int] | None:
+        """Move a sector of what is safe to where another was; returns from and to which byte.
+
+        None if the file is too short for that.
+        """
+        file = self._files.get(name)
+        sectors = 0 if file is None or file.safe is None else (len(file.safe) - TAIL_BYTES) // SECTOR_BYTES
+        if file is None or file.safe is None or sectors < 2:
+            return None
+        source = self._draw(sectors)
+        target = (source + 1 + self._draw(sectors - 1)) % sectors
+        source_at, target_at = source * SECTOR_BYTES, target * SECTOR_BYTES
+        file.safe[target_at : target_at + SECTOR_BYTES] = file.safe[source_at : source_at + SECTOR_BYTES]
+        file.safe[source_at : source_at + SECTOR_BYTES] = bytes(SECTOR_BYTES)
+        file.show_what_is_safe()
+        return source_at, target_at
 
     def _left(self, file: _File) -> bytearray | None:
         """The file after a power cut."""

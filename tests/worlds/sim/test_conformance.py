@@ -131,6 +131,13 @@ def only_says_that_something_rots(cluster: SimCluster) -> None:
     cluster.rot = broken  # type: ignore[method-assign]
 
 
+def only_says_that_something_is_elsewhere(cluster: SimCluster) -> None:
+    async def broken(node: str, record: str) -> str | None:
+        return "the sector of byte 0 of kept is at 512" if cluster._nodes[node].disk.names() else None
+
+    cluster.misdirect = broken  # type: ignore[method-assign]
+
+
 @pytest.mark.parametrize(
     ("break_it", "check_that_finds_it"),
     [
@@ -155,6 +162,10 @@ def only_says_that_something_rots(cluster: SimCluster) -> None:
         (heals_no_disk, "a_full_disk_takes_nothing_until_there_is_room_again"),
         (heals_no_disk, "a_failing_disk_flushes_nothing_until_it_is_whole_again"),
         (only_says_that_something_rots, "rot_changes_what_is_safe_on_the_disk_and_says_what"),
+        (
+            only_says_that_something_is_elsewhere,
+            "a_misdirected_sector_is_found_elsewhere_and_not_in_its_place",
+        ),
     ],
 )
 def test_a_world_that_lies_is_caught(

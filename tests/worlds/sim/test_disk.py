@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from harness.worlds import CrashStep
 from harness.worlds.sim.departures import Departures
-from harness.worlds.sim.disk import SECTOR_BYTES, SYNC_NS, Disk, ProcessDisk
+from harness.worlds.sim.disk import SECTOR_BYTES, SYNC_NS, TAIL_BYTES, Disk, ProcessDisk
 from harness.worlds.sim.loop import SimulatedLoop
 from harness.worlds.sim.process import Process
 
@@ -623,5 +623,29 @@ def test_rot_changes_one_bit_of_what_is_safe_for_good(simulate: Simulate) -> Non
         assert (now[at] ^ safe[at]).bit_count() == 1
         machine.cut_power()
         assert machine.port.read("log")[:100] == now[:100]
+
+    simulate(scenario)
+
+
+def test_a_misdirected_sector_is_in_anothers_place_and_not_in_its_own(simulate: Simulate) -> None:
+    async def scenario(loop: SimulatedLoop) -> None:
+        machine = Machine(loop, 1)
+        short = bytes(TAIL_BYTES + SECTOR_BYTES)
+        await machine.begin(lambda disk: disk.replace("short", short))
+        assert machine.disk.misdirect("short") is None
+        safe = b"".join(bytes([1 + number]) * SECTOR_BYTES for number in range(20))
+        await machine.begin(lambda disk: disk.replace("log", safe))
+        machine.port.append("log", b"later")
+        moved = machine.disk.misdirect("log")
+        assert moved is not None
+        source, target = moved
+        expected = bytearray(safe)
+        expected[target : target + SECTOR_BYTES] = safe[source : source + SECTOR_BYTES]
+        expected[source : source + SECTOR_BYTES] = bytes(SECTOR_BYTES)
+        assert source != target
+        assert max(source, target) < len(safe) - TAIL_BYTES
+        assert machine.port.read("log") == bytes(expected) + b"later"
+        machine.cut_power()
+        assert machine.port.read("log")[: len(safe)] == bytes(expected)
 
     simulate(scenario)
