@@ -31,7 +31,8 @@ from typing import Any
 import msgspec
 
 from checkers.elle.transactions import Workload
-from harness.history import History, encode
+from harness.history import History
+from harness.history_formats import write_json
 from harness.verdict import Evidence, Verdict
 
 EVIDENCE_MAX = 5
@@ -62,7 +63,7 @@ class Transactions:
         with tempfile.TemporaryDirectory(prefix="splitbrain-") as folder:
             # elle-cli knows a JSON array by its name's ending, and elle-py reads it as fast as lines.
             file = Path(folder) / "history.json"
-            write_json_array(history, file)
+            write_json(history, file)
             return self._judge(file)
 
     def _command(self) -> list[str]:
@@ -151,14 +152,6 @@ class Transactions:
 
     def _unknown(self, summary: str) -> Verdict:
         return Verdict(checker=self.name, valid="unknown", summary=summary)
-
-
-def write_json_array(history: History, path: Path) -> None:
-    """The history as elle-cli reads it: one array, an event a line."""
-    with path.open("wb") as file:
-        for number, op in enumerate(history.ops):
-            file.write((b",\n" if number else b"[") + encode(op)[:-1])
-        file.write(b"]\n" if len(history) else b"[]\n")
 
 
 def _evidence(name: str, case: dict[str, Any]) -> Evidence:

@@ -4,6 +4,7 @@
     splitbrain sweep --seeds=A:B [--workload=a,b] [--nemesis=swarm] [...]
     splitbrain replay [--world=sim|netns] SCENARIO
     splitbrain shrink SCENARIO|SEED [...]
+    splitbrain export RUN|FILE HISTORY.edn|HISTORY.json
     splitbrain clean [--keep=N] [STORE]
 
 Exit codes: 0 valid, 1 invalid, 2 unknown, 3 no liveness, 4 an agent crashed on its own, 5 set-up or injection
@@ -51,7 +52,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="splitbrain", description="Check, keep and clean the results of test runs.")
+    parser = _Parser(
+        prog="splitbrain",
+        description="Judge, export and clean the results of runs; find and shrink failures in the simulator.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     check = commands.add_parser("check", help="judge stored runs or foreign histories, one verdict a line")
@@ -83,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     from harness.simulation import command_line
 
     command_line.add(commands)
+
+    export = commands.add_parser("export", help="write a history as Jepsen's EDN or elle-cli's JSON")
+    export.add_argument("path", type=Path, metavar="RUN|FILE", help="a run's folder, or a history")
+    export.add_argument(
+        "target", type=Path, metavar="HISTORY.edn|HISTORY.json", help="its ending says what is written"
+    )
+    export.set_defaults(run=_export)
 
     clean = commands.add_parser("clean", help="delete old runs from a store")
     clean.add_argument("--keep", type=int, default=0, metavar="N", help="but the newest N of each test")
@@ -238,6 +249,34 @@ def _judge(path: Path, options: argparse.Namespace) -> Results:
     except FileNotFoundError:
         return conclude(path, history, checkers, [], safety_only)
     return judge(history, checkers, earlier.problems, safety_only)
+
+
+# --- splitbrain export ---------------------------------------------------------------------------------
+
+
+def _export(options: argparse.Namespace) -> int:
+    from harness import history_formats
+    from harness.history import BrokenHistory
+
+    write = history_formats.WRITERS.get(options.target.suffix)
+    if write is None:
+        _complain(
+            f"splitbrain export: {options.target}: ends neither in {' nor in '.join(history_formats.WRITERS)}"
+        )
+        return USAGE_ERROR
+    try:
+        history = history_formats.read(options.path)
+        write(history, options.target)
+    except FileNotFoundError as error:
+        _complain(f"splitbrain export: {error.filename}: there is no such file or folder")
+        return USAGE_ERROR
+    except (BrokenHistory, OSError) as error:
+        _complain(f"{options.path}: broken: {error}")
+        return BROKEN_INPUT
+    for warning in history.warnings:
+        _complain(warning)
+    _say(f"{options.target}: {len(history)} events")
+    return 0
 
 
 # --- splitbrain clean ----------------------------------------------------------------------------------

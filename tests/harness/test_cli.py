@@ -9,6 +9,7 @@ import pytest
 from harness import cli, store
 from harness.cli import BROKEN_INPUT, USAGE_ERROR
 from harness.history import Op, encode
+from harness.history_formats import read
 from harness.store import EXIT_CODES
 
 GOOD = [
@@ -106,3 +107,24 @@ def test_clean_keeps_the_newest_of_each_test(tmp_path: Path, capsys: pytest.Capt
     assert not (tmp_path / "set-kill" / "latest").is_symlink()
     assert (tmp_path / "notes.txt").exists()
     assert capsys.readouterr().out.count("deleted") == 6
+
+
+@pytest.mark.parametrize("name", ["out.edn", "out.json"])
+def test_an_exported_history_is_the_same_history_to_others(name: str, tmp_path: Path) -> None:
+    ops = [Op(op.index, op.time, op.type, op.process, op.f, "x", op.value, node="n1") for op in STALE]
+    source, target = history(tmp_path / "history.jsonl", ops), tmp_path / name
+    assert cli.main(["export", str(source), str(target)]) == 0
+    assert read(target, keyed=True).ops == ops
+    assert cli.main(["check", "--keyed", str(target)]) == EXIT_CODES["invalid"]
+
+
+def test_what_cannot_be_exported_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = history(tmp_path / "history.jsonl", GOOD)
+    assert cli.main(["export", str(source), str(tmp_path / "out.csv")]) == USAGE_ERROR
+    assert "out.csv: ends neither in .edn nor in .json" in capsys.readouterr().err
+    assert cli.main(["export", str(tmp_path / "none"), str(tmp_path / "out.edn")]) == USAGE_ERROR
+    assert f"{tmp_path / 'none'}: there is no such file" in capsys.readouterr().err
+    source.write_bytes(b"{\n" + source.read_bytes())
+    assert cli.main(["export", str(source), str(tmp_path / "out.edn")]) == BROKEN_INPUT
+    assert f"{source}:1: " in capsys.readouterr().err
+    assert not (tmp_path / "out.edn").exists()
