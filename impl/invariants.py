@@ -38,6 +38,11 @@ class Watch:
         self._nodes: dict[str, str] = {}
         """By the id that Raft knows a server by."""
 
+    @property
+    def committed_index(self) -> int:
+        """The last log entry that any server has committed."""
+        return self._raft.committed_index
+
     def started(self, node: str, program: Program) -> None:
         """An agent is about to run on the node: put observers on its parts."""
         parts: dict[str, Any] = getattr(program.make, "keywords", {})

@@ -85,7 +85,8 @@ class SimCluster:
         self._nodes: dict[str, _Node] = {}
         self._exit_callbacks: list[Callable[[Exit], None]] = []
         self._violation_callbacks: list[Callable[[str], None]] = []
-        self._watches: dict[type, Watch] = {}
+        self.watches: dict[type, Watch] = {}
+        """One for each kind of program that ran."""
         self._processes = 0
         self._closed = False
         clocks = Stream(seed, "clocks")
@@ -115,6 +116,11 @@ class SimCluster:
 
     def on_violation(self, callback: Callable[[str], None]) -> None:
         self._violation_callbacks.append(callback)
+
+    def traffic(self) -> tuple[int, int]:
+        """How many datagrams and how many segments of streams were sent so far, clients' included."""
+        wires = self._network.wires()
+        return sum(wire.datagrams for wire in wires), sum(wire.segments for wire in wires)
 
     # --- Processes
 
@@ -341,9 +347,9 @@ class SimCluster:
         if make is None:
             return None
         kind = type(program)
-        if kind not in self._watches:
-            self._watches[kind] = make()
-        return self._watches[kind]
+        if kind not in self.watches:
+            self.watches[kind] = make()
+        return self.watches[kind]
 
     def _observe(self, node: str, watch: Watch) -> None:
         try:

@@ -77,6 +77,10 @@ class Network:
                 wire.back.back = wire
         return wire
 
+    def wires(self) -> list[Wire]:
+        """All that were used so far."""
+        return [wire for host in (*self.hosts.values(), self.outside) for wire in host.wires.values()]
+
     def _new_wire(self, source: Host, target: Host) -> Wire:
         wire = source.wires[target] = Wire(source, target, self._latency_ns(source, target))
         link = (source.name, target.name)

@@ -428,7 +428,7 @@ WATCHED = """
 
 
 def watched(cluster: SimCluster) -> Any:
-    (watch,) = cluster._watches.values()
+    (watch,) = cluster.watches.values()
     return watch
 
 
