@@ -32,7 +32,7 @@ import msgspec
 
 from checkers.elle.transactions import Workload
 from harness.history import History
-from harness.history_formats import write_json
+from harness.history.json_array import write_json
 from harness.verdict import Evidence, Verdict
 
 EVIDENCE_MAX = 5

@@ -31,7 +31,8 @@ import msgspec
 
 from harness import edn
 from harness.edn import Keyword
-from harness.history import NEMESIS, BrokenHistory, History, Op, encode
+from harness.history import NEMESIS, BrokenHistory, History, Op
+from harness.history.json_array import write_json
 
 _KNOWN = "history.jsonl, Jepsen's EDN, a JSON array of events, Jepsen's console log"
 _Line = tuple[int, dict[str, Any]]
@@ -75,16 +76,6 @@ def write_edn(history: History, path: str | Path) -> None:
     with Path(path).open("w", encoding="utf-8") as file:
         for op in history.ops:
             file.write(edn.dumps(_jepsen(op)) + "\n")
-
-
-def write_json(history: History, path: str | Path) -> None:
-    """The history as elle-cli reads it: one array, an event a line; keyed operations' values become
-    [key, value]."""
-    with Path(path).open("wb") as file:
-        for number, op in enumerate(history.ops):
-            plain = op if op.key is None else msgspec.structs.replace(op, key=None, value=[op.key, op.value])
-            file.write((b",\n" if number else b"[") + encode(plain)[:-1])
-        file.write(b"]\n" if len(history) else b"[]\n")
 
 
 WRITERS: Mapping[str, Callable[[History, Path], None]] = {".edn": write_edn, ".json": write_json}
