@@ -225,9 +225,13 @@ class Driver:
         now_ns = self._clock.monotonic_ns()
         if now_ns >= self.core.deadline_ns:
             self.core.tick(now_ns)
-        if not self._writing:
+        if self._waiting_proposals and not self._writing:
             self._propose_waiting(now_ns)
         effects = self.core.take()
+        if effects:
+            self._carry_out(effects)
+
+    def _carry_out(self, effects: Effects) -> None:
         for message in effects.send_now:
             self._send(message)
         self.counts.messages_sent += len(effects.send_now)
@@ -284,9 +288,9 @@ class Driver:
 
     def _notice_changes(self) -> None:
         core = self.core
-        standing = (core.role, core.term, core.leader)
-        if standing != self._standing:
-            before, self._standing = self._standing, standing
+        before = self._standing
+        if core.term != before[1] or core.role is not before[0] or core.leader != before[2]:
+            self._standing = (core.role, core.term, core.leader)
             self._log_standing(before)
             if before[0] is Role.LEADER and (core.role is not Role.LEADER or core.term != before[1]):
                 self._disappoint()
