@@ -7,8 +7,9 @@ and may show the rest.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Address = tuple[str, int]
 """An IPv4 address in dotted form, and a port."""
@@ -20,8 +21,7 @@ Change = Literal["joined", "updated", "suspected", "cleared", "failed", "left", 
 """What happened to a member. `joined` also when a failed one is alive again; `cleared` ends a suspicion."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """One member as this agent sees it at one moment."""
 
     name: str
@@ -36,16 +36,14 @@ class Member:
     """When this agent last saw it come alive or fail, on this agent's monotonic clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendDatagram:
+class SendDatagram(msgspec.Struct, frozen=True):
     """Send `data` to `to`, best effort. A local error (EPERM, ENETUNREACH) counts as a lost datagram."""
 
     to: Address
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OpenStream:
+class OpenStream(msgspec.Struct, frozen=True):
     """Connect to `to`, write `request`, read one reply with a `StreamReader`, close.
 
     Answer once, by `Gossip.stream_reply(token, message, now)`, or by `Gossip.stream_failed(token, reason,
@@ -58,16 +56,14 @@ class OpenStream:
     timeout_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class MemberChanged:
+class MemberChanged(msgspec.Struct, frozen=True):
     """A member's status or tags changed; `member` is as it is after the change."""
 
     change: Change
     member: Member
 
 
-@dataclass(frozen=True, slots=True)
-class UserEvent:
+class UserEvent(msgspec.Struct, frozen=True):
     """A user event reached this agent, once. Also delivered where it was fired."""
 
     lamport_time: int
@@ -76,21 +72,18 @@ class UserEvent:
     coalesce: bool
 
 
-@dataclass(frozen=True, slots=True)
-class JoinFinished:
+class JoinFinished(msgspec.Struct, frozen=True):
     """The exchange with an address given to `Gossip.join` ended. `error` is empty if it went well."""
 
     address: Address
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveFinished:
+class LeaveFinished(msgspec.Struct, frozen=True):
     """Everyone could know by now that we left: the shell may close its sockets and stop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(msgspec.Struct, frozen=True):
     """Something an operator may want to read: a malformed packet, a name conflict, a one-way link."""
 
     text: str

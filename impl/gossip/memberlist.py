@@ -33,7 +33,7 @@ from .errors import Malformed
 from .swim import Swim
 from .table import Node
 from .timers import Timer
-from .wire import Ack, IndirectPing, Nack, Ping, PushPull, State, Suspect
+from .wire import ALIVE, DEAD, LEFT, Ack, IndirectPing, Nack, Ping, PushPull, Suspect
 
 _PROTOCOL_STREAM_PING, _PROTOCOL_NACK, _PROTOCOL_CHECKSUM = 3, 4, 5
 
@@ -89,6 +89,8 @@ class Memberlist(Swim):
         self._relays: dict[int, _Relay] = {}
         self._streams: dict[int, _Stream] = {}
         self._next_token = 0
+        self._gossip_rested_ns: int | None = None
+        """Since when nothing was left to gossip."""
         # Each ticker starts at a random moment, lest nodes that were started together act together for ever.
         self._start_ticker(config.probe_interval_ns, self._probe_tick)
         self._start_ticker(config.gossip_interval_ns, self._gossip_tick)
@@ -108,6 +110,8 @@ class Memberlist(Swim):
 
     def take(self) -> list[Effect]:
         """The effects since the last call, in order."""
+        if self._gossip_rested_ns is not None and self._has_broadcasts():
+            self._rest_no_more(self._gossip_rested_ns)
         effects, self._effects = self._effects, []
         return effects
 
@@ -216,7 +220,7 @@ class Memberlist(Swim):
             end_timer=self._timers.at(end_ns, self._fail_probe),
         )
         ping = wire.encode(self._ping(self._probe.sequence, target.name))
-        if target.state is State.ALIVE:
+        if target.state is ALIVE:
             self._send(target.address, ping, target)
         else:
             # Lifeguard's buddy system: the suspect hears of it from whoever probes it, and can refute at
@@ -246,9 +250,7 @@ class Memberlist(Swim):
     def _indirect_probe(self, probe: _Probe) -> None:
         helpers = self._table.pick(
             self.config.indirect_checks,
-            lambda node: (
-                node.state is State.ALIVE and node is not self._me and node.name != probe.target.name
-            ),
+            lambda node: node.state is ALIVE and node is not self._me and node.name != probe.target.name,
         )
         for helper in helpers:
             nack = helper.versions[1] >= _PROTOCOL_NACK
@@ -398,9 +400,10 @@ class Memberlist(Swim):
     # --- gossip
 
     def _gossip_tick(self) -> None:
-        self._timers.at(self._now + self.config.gossip_interval_ns, self._gossip_tick)
         if not self._has_broadcasts():
+            self._gossip_rested_ns = self._now
             return
+        self._timers.at(self._now + self.config.gossip_interval_ns, self._gossip_tick)
         for node in self._table.pick(self.config.gossip_nodes, self._is_gossiped_to):
             bytes_free = self.config.packet_bytes_max - wire.COMPOUND_OVERHEAD
             parts = self._take_broadcasts(bytes_free, wire.COMPOUND_PARTS_MAX)
@@ -408,10 +411,17 @@ class Memberlist(Swim):
                 return
             self._send_parts(node.address, parts, node)
 
+    def _rest_no_more(self, since_ns: int) -> None:
+        """There is something to gossip again: at the next moment at which it was due all the same."""
+        interval_ns = self.config.gossip_interval_ns
+        due_ns = since_ns + ((self._now - since_ns) // interval_ns + 1) * interval_ns
+        self._timers.at(due_ns, self._gossip_tick)
+        self._gossip_rested_ns = None
+
     def _is_gossiped_to(self, node: Node) -> bool:
-        if node is self._me or node.state is State.LEFT:
+        if node is self._me or node.state is LEFT:
             return False
-        if node.state is State.DEAD:
+        if node.state is DEAD:
             return self._now - node.changed_ns <= self.config.gossip_to_the_dead_ns
         return True
 
@@ -420,7 +430,7 @@ class Memberlist(Swim):
     def _push_pull_tick(self) -> None:
         interval_ns = formulas.push_pull_interval_ns(self.config.push_pull_interval_ns, len(self._table))
         self._timers.at(self._now + interval_ns, self._push_pull_tick)
-        for node in self._table.pick(1, lambda node: node.state is State.ALIVE and node is not self._me):
+        for node in self._table.pick(1, lambda node: node.state is ALIVE and node is not self._me):
             self._start_push_pull(node.address, join=False, done=partial(self._push_pull_done, node.name))
 
     def _push_pull_done(self, name: str, error: str) -> None:

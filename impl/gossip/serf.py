@@ -44,7 +44,7 @@ from .memberlist import Memberlist
 from .serf_messages import EventMessage, Events, JoinIntent, LeaveIntent, UserState
 from .table import Node
 from .timers import Timer
-from .wire import Dead, State, Versions
+from .wire import LEFT, SUSPECT, Dead, Versions
 
 NAME_BYTES_MAX = 128
 _QUEUE_DEPTH_MAX = 4096
@@ -259,7 +259,7 @@ class Gossip(Memberlist):
         record = self._records.own(node.name)
         self._copy(node, record)
         record.changed_ns = self._now
-        if record.status == "leaving" or node.state is State.LEFT:
+        if record.status == "leaving" or node.state is LEFT:
             record.status = "left"
             self._left[record.name] = record
             self._changed("left", record)
@@ -286,7 +286,7 @@ class Gossip(Memberlist):
             address=record.address,
             tags=record.tags,
             status=record.status,
-            suspect=node is not None and node.state is State.SUSPECT,
+            suspect=node is not None and node.state is SUSPECT,
             incarnation=record.incarnation if node is None else node.incarnation,
             versions=record.versions,
             changed_ns=record.changed_ns,

@@ -163,7 +163,7 @@ def decode_state(data: bytes) -> UserState:
         status_times=dict(zip(_names(fields, "StatusLTimes", times), times.values(), strict=True)),
         left=tuple(_names(fields, "LeftMembers", _list(fields, "LeftMembers"))),
         event_time=_time(fields, "EventLTime"),
-        events=tuple(None if value is None else _decode_events(value) for value in _list(fields, "Events")),
+        events=_decode_event_buffer(_list(fields, "Events")),
         query_time=_time(fields, "QueryLTime"),
     )
 
@@ -187,6 +187,12 @@ def decode_tags(meta: bytes) -> dict[str, str]:
         return {_decoded(key): _decoded(text) for key, text in value.items()}
     except (AttributeError, UnicodeDecodeError):
         raise Malformed("tags are not all UTF-8 strings") from None
+
+
+def _decode_event_buffer(values: list[object]) -> tuple[Events | None, ...]:
+    if values.count(None) == len(values):  # as it nearly always is, all 512 of them
+        return (None,) * len(values)
+    return tuple(None if value is None else _decode_events(value) for value in values)
 
 
 def _decode_events(value: object) -> Events:

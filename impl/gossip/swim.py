@@ -34,7 +34,7 @@ from .effects import Address, Effect, Warned
 from .suspicion import Suspicion
 from .table import Node, Table
 from .timers import Timer, Timers
-from .wire import Alive, Dead, NodeState, State, Suspect, Versions
+from .wire import ALIVE, DEAD, LEFT, SUSPECT, Alive, Dead, NodeState, State, Suspect, Versions
 
 VERSIONS: Versions = (1, 5, 2, 2, 5, 5)
 """memberlist's protocol 1 to 5, speaking 2; Serf's 2 to 5, speaking 5. As Serf 0.9 sends them."""
@@ -66,7 +66,7 @@ class Swim:
         self._health = 0
         self._leaving = False
         host, port = address
-        self._me = Node(name, wire.address_bytes(host), port, address, meta, VERSIONS, 1, State.ALIVE, now_ns)
+        self._me = Node(name, wire.address_bytes(host), port, address, meta, VERSIONS, 1, ALIVE, now_ns)
         self._table.add(self._me)
 
     @property
@@ -124,7 +124,7 @@ class Swim:
                 meta=news.meta,
                 versions=news.versions,
                 incarnation=-1,
-                state=State.DEAD,
+                state=DEAD,
                 changed_ns=self._now,
             )
             self._table.add(node)
@@ -144,12 +144,12 @@ class Swim:
         was, meta_was = node.state, node.meta
         node.incarnation, node.meta, node.versions = news.incarnation, news.meta, news.versions
         node.move_to(news.address, news.port)
-        if was is not State.ALIVE:
-            self._table.change(node, State.ALIVE, self._now)
-        if was in (State.DEAD, State.LEFT):
+        if was is not ALIVE:
+            self._table.change(node, ALIVE, self._now)
+        if was in (DEAD, LEFT):
             self._on_alive(node)
             return
-        if was is State.SUSPECT:
+        if was is SUSPECT:
             self._on_cleared(node)
         if meta_was != news.meta:
             self._on_update(node)
@@ -173,9 +173,9 @@ class Swim:
     def _may_move(self, node: Node) -> bool:
         """Rule 6."""
         reclaim_ns = self.config.dead_node_reclaim_ns
-        if node.state is State.DEAD:
+        if node.state is DEAD:
             return 0 < reclaim_ns < self._now - node.changed_ns
-        return node.state is State.LEFT
+        return node.state is LEFT
 
     def _suspect(self, news: Suspect) -> None:
         node = self._table.get(news.node)
@@ -197,7 +197,7 @@ class Swim:
         if node.gone:
             return
         self._broadcast(news)
-        self._table.change(node, State.SUSPECT, self._now)
+        self._table.change(node, SUSPECT, self._now)
         n = len(self._table)
         min_ns = formulas.suspicion_timeout_min_ns(
             self.config.suspicion_multiplier, n, self.config.probe_interval_ns
@@ -237,7 +237,7 @@ class Swim:
             return
         self._broadcast(news)
         left = news.accuser == news.node
-        self._table.change(node, State.LEFT if left else State.DEAD, self._now)
+        self._table.change(node, LEFT if left else DEAD, self._now)
         self._on_gone(node)
 
     def _refute(self, accused_incarnation: int) -> None:
@@ -278,7 +278,7 @@ class Swim:
         get = self._table.get
         for state in nodes:
             node = get(state.name)
-            if node is not None and state.state is not State.SUSPECT and node.agrees(state):
+            if node is not None and state.state is not SUSPECT and node.agrees(state):
                 continue  # nothing new: so it is with nearly all of a large pool
             match state.state:
                 case State.ALIVE:
@@ -308,8 +308,8 @@ class Swim:
 
         Every live member must speak a version that all live members understand, of either protocol.
         """
-        known = {state.versions: state.name for state in nodes if state.state is State.ALIVE}
-        known |= {node.versions: node.name for node in self._table.nodes() if node.state is State.ALIVE}
+        known = {state.versions: state.name for state in nodes if state.state is ALIVE}
+        known |= {node.versions: node.name for node in self._table.nodes() if node.state is ALIVE}
         if not known:
             return ""
         for protocol, first in (("protocol", 0), ("delegate protocol", 3)):

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from .effects import Address
 from .layered import Layered
-from .wire import NodeState, State, Versions, address_of
+from .wire import DEAD, LEFT, NodeState, State, Versions, address_of
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +42,7 @@ class Node:
 
     @property
     def gone(self) -> bool:
-        return self.state in (State.DEAD, State.LEFT)
+        return self.state in (DEAD, LEFT)
 
     def move_to(self, address_bytes: bytes, port: int) -> None:
         self.address_bytes, self.port = address_bytes, port
@@ -171,6 +171,6 @@ class Table:
         self._next_probe = 0
 
     def _forgettable(self, node: Node, now_ns: int) -> bool:
-        if node.state is State.DEAD:
+        if node.state is DEAD:
             return now_ns - node.changed_ns > self._gossip_to_the_dead_ns
-        return node.state is State.LEFT and now_ns - node.changed_ns > self._tombstone_timeout_ns
+        return node.state is LEFT and now_ns - node.changed_ns > self._tombstone_timeout_ns

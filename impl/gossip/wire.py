@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgpack
+import msgspec
 
 from .effects import Address
 from .errors import Malformed
@@ -43,7 +43,6 @@ COMPOUND_OVERHEAD = 2
 """Of a compound itself, and again of each part."""
 
 _ARRAY_MAX = 1024
-_DEAD, _LEFT = 2, 3
 
 Versions = tuple[int, int, int, int, int, int]
 """Protocol min, max, current; delegate protocol min, max, current."""
@@ -68,6 +67,12 @@ class Kind(IntEnum):
     ERROR = 13
 
 
+(
+    _PING, _INDIRECT_PING, _ACK, _SUSPECT, _ALIVE, _DEAD, _PUSH_PULL, _COMPOUND, _USER, _COMPRESS, _ENCRYPT,
+    _NACK, _CRC, _ERROR,
+) = (bytes((kind,)) for kind in Kind)  # fmt: skip
+
+
 class State(IntEnum):
     """What a member is believed to be, as numbered in a push/pull."""
 
@@ -77,8 +82,11 @@ class State(IntEnum):
     LEFT = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+ALIVE, SUSPECT, DEAD, LEFT = State
+"""For what is asked of every member: Python 3.11 finds a global ten times as fast as a member of an enum."""
+
+
+class Ping(msgspec.Struct, frozen=True):
     sequence: int
     node: str
     """Who should answer; empty is anyone."""
@@ -87,8 +95,7 @@ class Ping:
     source_node: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class IndirectPing:
+class IndirectPing(msgspec.Struct, frozen=True):
     """Please ping `node` at `target` for me, and tell me its ack under my `sequence`."""
 
     sequence: int
@@ -102,26 +109,22 @@ class IndirectPing:
     source_node: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(msgspec.Struct, frozen=True):
     sequence: int
     payload: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Nack:
+class Nack(msgspec.Struct, frozen=True):
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
+class Suspect(msgspec.Struct, frozen=True):
     incarnation: int
     node: str
     accuser: str
 
 
-@dataclass(frozen=True, slots=True)
-class Alive:
+class Alive(msgspec.Struct, frozen=True):
     incarnation: int
     node: str
     address: bytes
@@ -130,8 +133,7 @@ class Alive:
     versions: Versions
 
 
-@dataclass(frozen=True, slots=True)
-class Dead:
+class Dead(msgspec.Struct, frozen=True):
     """`node` is dead, says `accuser`; if that is the node itself, it left."""
 
     incarnation: int
@@ -139,8 +141,7 @@ class Dead:
     accuser: str
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(msgspec.Struct, frozen=True):
     """A message of the layer above."""
 
     payload: bytes
@@ -158,8 +159,7 @@ class NodeState(NamedTuple):
     versions: Versions
 
 
-@dataclass(frozen=True, slots=True)
-class PushPull:
+class PushPull(msgspec.Struct, frozen=True):
     """Everything the sender knows. `join` is set when it is meant to merge two clusters."""
 
     join: bool
@@ -167,8 +167,7 @@ class PushPull:
     user_state: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorReply:
+class ErrorReply(msgspec.Struct, frozen=True):
     """The other end could not read our stream."""
 
     text: str
@@ -186,7 +185,7 @@ def encode(message: PacketMessage | StreamMessage) -> bytes:
     match message:
         case Ping():
             fields = {"SeqNo": message.sequence, "Node": message.node} | _source(message)
-            return _typed(Kind.PING, fields)
+            return _PING + pack(fields)
         case IndirectPing():
             fields = {
                 "SeqNo": message.sequence,
@@ -195,14 +194,14 @@ def encode(message: PacketMessage | StreamMessage) -> bytes:
                 "Node": message.node,
                 "Nack": message.nack,
             }
-            return _typed(Kind.INDIRECT_PING, fields | _source(message))
+            return _INDIRECT_PING + pack(fields | _source(message))
         case Ack():
-            return _typed(Kind.ACK, {"SeqNo": message.sequence, "Payload": message.payload or None})
+            return _ACK + pack({"SeqNo": message.sequence, "Payload": message.payload or None})
         case Nack():
-            return _typed(Kind.NACK, {"SeqNo": message.sequence})
+            return _NACK + pack({"SeqNo": message.sequence})
         case Suspect() | Dead():
             fields = {"Incarnation": message.incarnation, "Node": message.node, "From": message.accuser}
-            return _typed(Kind.SUSPECT if isinstance(message, Suspect) else Kind.DEAD, fields)
+            return (_SUSPECT if isinstance(message, Suspect) else _DEAD) + pack(fields)
         case Alive():
             fields = {
                 "Incarnation": message.incarnation,
@@ -212,13 +211,13 @@ def encode(message: PacketMessage | StreamMessage) -> bytes:
                 "Meta": message.meta,
                 "Vsn": bytes(message.versions),
             }
-            return _typed(Kind.ALIVE, fields)
+            return _ALIVE + pack(fields)
         case User():
-            return bytes((Kind.USER,)) + message.payload
+            return _USER + message.payload
         case PushPull():
             return _encode_push_pull(message)
         case ErrorReply():
-            return _typed(Kind.ERROR, {"Error": message.text})
+            return _ERROR + pack({"Error": message.text})
 
 
 def pack(value: object) -> bytes:
@@ -238,14 +237,10 @@ def packet(parts: Sequence[bytes], checksum: bool) -> bytes:
         body = parts[0]
     else:
         lengths = b"".join(len(part).to_bytes(2, "big") for part in parts)
-        body = bytes((Kind.COMPOUND, len(parts))) + lengths + b"".join(parts)
+        body = _COMPOUND + bytes((len(parts),)) + lengths + b"".join(parts)
     if checksum:
-        return bytes((Kind.CRC,)) + zlib.crc32(body).to_bytes(4, "big") + body
+        return _CRC + zlib.crc32(body).to_bytes(4, "big") + body
     return body
-
-
-def _typed(kind: Kind, fields: dict[str, Any]) -> bytes:
-    return bytes((kind,)) + pack(fields)
 
 
 def _source(message: Ping | IndirectPing) -> dict[str, Any]:
@@ -261,7 +256,7 @@ def _source(message: Ping | IndirectPing) -> dict[str, Any]:
 
 def _encode_push_pull(message: PushPull) -> bytes:
     pieces = [
-        bytes((Kind.PUSH_PULL,)),
+        _PUSH_PULL,
         pack({"Nodes": len(message.nodes), "UserStateLen": len(message.user_state), "Join": message.join}),
     ]
     pieces += map(encode_node_state, message.nodes)
@@ -292,15 +287,15 @@ def decode_packet(data: bytes) -> list[PacketMessage]:
     """The messages of a datagram, in order. Raises `Malformed`."""
     if len(data) > PACKET_BYTES_MAX:
         raise Malformed(f"packet of {len(data)} bytes")
-    if data[:1] == bytes((Kind.CRC,)):
+    if data[:1] == _CRC:
         if len(data) < 5:
             raise Malformed("packet ends within its checksum")
         expected, data = int.from_bytes(data[1:5], "big"), data[5:]
         if zlib.crc32(data) != expected:
             raise Malformed(f"packet checksum is {zlib.crc32(data):08x}, its header says {expected:08x}")
-    if data[:1] == bytes((Kind.COMPRESS,)):
+    if data[:1] == _COMPRESS:
         data = decode_compressed(unpack(data[1:]), PACKET_BYTES_MAX)
-    if data[:1] == bytes((Kind.COMPOUND,)):
+    if data[:1] == _COMPOUND:
         return [_decode_message(part) for part in _split_compound(data)]
     return [_decode_message(data)]
 
@@ -346,7 +341,7 @@ def _split_compound(data: bytes) -> list[bytes]:
 def _decode_message(data: bytes) -> PacketMessage:
     if not data:
         raise Malformed("empty message")
-    if data[0] == Kind.USER:
+    if data[:1] == _USER:
         return User(data[1:])
     decoder = _PACKET_DECODERS.get(data[0])
     if decoder is None:

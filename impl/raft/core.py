@@ -56,9 +56,20 @@ from impl.raft.messages import (
     TimeoutNow,
     VoteReply,
 )
-from impl.raft.progress import Progress, ProgressState
+from impl.raft.progress import PROBE, REPLICATE, SNAPSHOT, Progress
 from impl.raft.reads import ReadQueue
-from impl.raft.types import NEVER_NS, NOTHING, Config, Effects, HardState, Restored, Role
+from impl.raft.types import (
+    CANDIDATE,
+    FOLLOWER,
+    LEADER,
+    NEVER_NS,
+    NOTHING,
+    PRE_CANDIDATE,
+    Config,
+    Effects,
+    HardState,
+    Restored,
+)
 
 
 class Raft:
@@ -74,7 +85,7 @@ class Raft:
     ) -> None:
         """A follower with what storage found on disk. Raises InvariantViolation if that makes no sense."""
         self.id = id
-        self.role = Role.FOLLOWER
+        self.role = FOLLOWER
         self.term = restored.hard_state.term
         self.vote = restored.hard_state.vote
         self.leader: ServerId | None = None
@@ -151,13 +162,13 @@ class Raft:
     def tick(self, now_ns: int) -> None:
         """Time has passed. Ticks that come too early or too often do no harm."""
         self._now_ns = now_ns
-        if self.role is Role.LEADER:
+        if self.role is LEADER:
             self._tick_leader()
         elif not self._is_voter:
             return
         elif now_ns >= self._election_deadline_ns:
             self._ask_for_pre_votes()
-        elif self.role is Role.PRE_CANDIDATE and now_ns >= self._ask_again_ns:
+        elif self.role is PRE_CANDIDATE and now_ns >= self._ask_again_ns:
             self._send_pre_vote_requests()
 
     def receive(self, message: Message, now_ns: int) -> None:
@@ -186,7 +197,7 @@ class Raft:
         Raises NotLeader.
         """
         self._now_ns = now_ns
-        if self.role is not Role.LEADER:
+        if self.role is not LEADER:
             raise NotLeader(self.leader)
         self._reads.waiting.append(request)
 
@@ -198,9 +209,9 @@ class Raft:
         self._now_ns = now_ns
         self._synced_batch = max(self._synced_batch, batch)
         self._log.synced(batch)
-        if self.role is Role.LEADER:
+        if self.role is LEADER:
             self._maybe_commit()
-        elif self.role is Role.CANDIDATE and self._hard_state_is_synced():
+        elif self.role is CANDIDATE and self._hard_state_is_synced():
             self._count_vote(self.id, granted=True)
 
     def applied(self, index: int) -> None:
@@ -213,7 +224,7 @@ class Raft:
 
     def take(self) -> Effects:
         """What has to happen since the last `take`; false if nothing, and then it needs no attention."""
-        if self.role is Role.LEADER:
+        if self.role is LEADER:
             self._replicate()
             if self._reads.waiting and not self._reads.in_flight and self.own_term_is_committed:
                 self._start_round()
@@ -258,11 +269,11 @@ class Raft:
     @property
     def deadline_ns(self) -> int:
         """When `tick` is next needed; NEVER_NS if only a message can change anything."""
-        if self.role is Role.LEADER:
+        if self.role is LEADER:
             return min(self._heartbeat_ns, self._tell_commit_ns, self._transfer_deadline_ns)
         if not self._is_voter:
             return NEVER_NS
-        if self.role is Role.PRE_CANDIDATE:
+        if self.role is PRE_CANDIDATE:
             return min(self._election_deadline_ns, self._ask_again_ns)
         return self._election_deadline_ns
 
@@ -300,13 +311,13 @@ class Raft:
 
     def _become_follower(self, term: int) -> None:
         """Fall back, in this term or a later one."""
-        was, self.role = self.role, Role.FOLLOWER
+        was, self.role = self.role, FOLLOWER
         if term > self.term:
             self.term = term
             self.vote = None
             self.leader = None
             self._hard_state_changed()
-        if was is Role.LEADER:
+        if was is LEADER:
             self.leader = None
             self._progress = {}
             self._voting_progress = []
@@ -316,7 +327,7 @@ class Raft:
             self._restart_election_timer(self._config.heartbeat_timeout_ns)
 
     def _become_leader(self) -> None:
-        self.role = Role.LEADER
+        self.role = LEADER
         self.leader = self.id
         self._follow_members()
         for progress in self._progress.values():
@@ -352,7 +363,7 @@ class Raft:
         that it gave up the lease is as good as the network: TimeoutNow may still arrive. `read_index` is
         always right.
         """
-        if self.role is not Role.LEADER or self.transfer_target is not None:
+        if self.role is not LEADER or self.transfer_target is not None:
             return False
         sent = [progress.lease_ns for progress in self._voting_progress]
         return self._agreed(now_ns, sent) > now_ns - self._config.leader_lease_timeout_ns
@@ -366,9 +377,9 @@ class Raft:
 
     def _hear_leader(self, source: ServerId) -> None:
         """A message of this term's leader."""
-        if self.role is Role.LEADER or (self.leader is not None and self.leader != source):
+        if self.role is LEADER or (self.leader is not None and self.leader != source):
             raise self._violation(f"two leaders in one term: {self.leader} and {source}")
-        if self.role is not Role.FOLLOWER:
+        if self.role is not FOLLOWER:
             self._become_follower(self.term)
         self.leader = source
         self.leader_contact_ns = self._now_ns
@@ -376,7 +387,7 @@ class Raft:
 
     def _heard_leader_lately(self) -> bool:
         """Whether to keep out of elections (thesis section 4.2.3)."""
-        if self.role is Role.LEADER:
+        if self.role is LEADER:
             return True
         return self._now_ns - self.leader_contact_ns < self._config.heartbeat_timeout_ns
 
@@ -391,7 +402,7 @@ class Raft:
 
     def _ask_for_pre_votes(self) -> None:
         """Find out whether an election could be won, before disturbing anybody with a new term."""
-        self.role = Role.PRE_CANDIDATE
+        self.role = PRE_CANDIDATE
         self.leader = None
         self._votes = {}
         self._restart_election_timer(self._config.election_timeout_ns)
@@ -409,7 +420,7 @@ class Raft:
                 )
 
     def _start_election(self, transfer: bool = False) -> None:
-        self.role = Role.CANDIDATE
+        self.role = CANDIDATE
         self.term += 1
         self.vote = self.id
         self.leader = None
@@ -434,7 +445,7 @@ class Raft:
 
     def _on_pre_vote_reply(self, message: PreVoteReply) -> None:
         expected_term = self.term + 1 if message.granted else self.term
-        if self.role is Role.PRE_CANDIDATE and message.term == expected_term:
+        if self.role is PRE_CANDIDATE and message.term == expected_term:
             self._count_vote(message.source, message.granted)
 
     def _on_request_vote(self, message: RequestVote) -> None:
@@ -459,7 +470,7 @@ class Raft:
         return (message.last_term, message.last_index) >= (self._log.last_term, self._log.last_index)
 
     def _on_vote_reply(self, message: VoteReply) -> None:
-        if self.role is Role.CANDIDATE and message.term == self.term:
+        if self.role is CANDIDATE and message.term == self.term:
             self._count_vote(message.source, message.granted)
 
     def _count_vote(self, source: ServerId, granted: bool) -> None:
@@ -467,7 +478,7 @@ class Raft:
         self._votes[source] = granted
         yes = [voter for voter in self.configuration.voters if self._votes.get(voter, False)]
         if len(yes) >= self._quorum:
-            if self.role is Role.PRE_CANDIDATE:
+            if self.role is PRE_CANDIDATE:
                 self._start_election()
             else:
                 self._become_leader()
@@ -581,9 +592,9 @@ class Raft:
         for progress in self._progress.values():
             if progress.next_index > last_index:
                 continue
-            if progress.next_index <= self._log.base_index and progress.state is not ProgressState.SNAPSHOT:
+            if progress.next_index <= self._log.base_index and progress.state is not SNAPSHOT:
                 self._maybe_send_snapshot(progress)
-            elif progress.state is ProgressState.REPLICATE:
+            elif progress.state is REPLICATE:
                 self._replicate_to(progress)
 
     def _replicate_to(self, progress: Progress) -> None:
@@ -638,11 +649,11 @@ class Raft:
             raise self._violation(f"{progress.id} acknowledged entry {index}, which was never sent")
         if index > progress.match_index:
             progress.acknowledged(index)
-        match progress.state:
-            case ProgressState.PROBE if index >= progress.next_index - 1:
-                progress.replicate()
-            case ProgressState.SNAPSHOT if progress.needs_no_snapshot(self._log.base_index):
-                progress.replicate()
+        state = progress.state
+        if (state is PROBE and index >= progress.next_index - 1) or (
+            state is SNAPSHOT and progress.needs_no_snapshot(self._log.base_index)
+        ):
+            progress.replicate()
         if index > self.commit_index:
             self._maybe_commit()
         if progress.id == self.transfer_target:
@@ -655,13 +666,13 @@ class Raft:
         """
         if message.index == 0:
             return
-        match progress.state:
-            case ProgressState.SNAPSHOT:
-                return
-            case ProgressState.REPLICATE if message.index <= progress.match_index:
-                return
-            case ProgressState.PROBE if message.index != progress.next_index - 1:
-                return
+        state = progress.state
+        if (
+            state is SNAPSHOT
+            or (state is REPLICATE and message.index <= progress.match_index)
+            or (state is PROBE and message.index != progress.next_index - 1)
+        ):
+            return
         hint = min(message.hint_index, message.index - 1)
         progress.probe(self._log.last_index_within(hint, message.hint_term) + 1)
         self._send_entries(progress, ())
@@ -671,7 +682,7 @@ class Raft:
         if not self._is_alive(progress):
             progress.probe(progress.match_index + 1)
         elif (
-            progress.state is ProgressState.SNAPSHOT
+            progress.state is SNAPSHOT
             and self._now_ns - progress.snapshot_sent_ns >= self._config.election_timeout_ns
         ):
             self._send_chunk(progress)
@@ -875,7 +886,7 @@ class Raft:
         return self._append_configuration(changed(self.configuration, change))
 
     def _check_may_propose(self) -> None:
-        if self.role is not Role.LEADER:
+        if self.role is not LEADER:
             raise NotLeader(self.leader)
         if self.transfer_target is not None:
             raise LeadershipTransferInProgress(f"handing over to {self.transfer_target}")
@@ -910,7 +921,7 @@ class Raft:
         self._is_voter = self.id in voters
         if self._is_voter and not was_voter:
             self._restart_election_timer(self._config.heartbeat_timeout_ns)
-        if self.role is Role.LEADER:
+        if self.role is LEADER:
             self._follow_members()
 
     def _follow_members(self) -> None:
@@ -955,7 +966,7 @@ class Raft:
         self._transfer_deadline_ns = NEVER_NS
 
     def _on_timeout_now(self, message: TimeoutNow) -> None:
-        if message.term == self.term and self.role is Role.FOLLOWER and self._is_voter:
+        if message.term == self.term and self.role is FOLLOWER and self._is_voter:
             self._start_election(transfer=True)
 
     # ---- The two outboxes

@@ -67,7 +67,7 @@ from impl.raft.core import Raft
 from impl.raft.membership import decode_configuration
 from impl.raft.messages import Configuration, Entry, EntryKind, ServerId
 from impl.raft.progress import Progress
-from impl.raft.types import Effects, Role
+from impl.raft.types import LEADER, Effects
 
 Core = TypeVar("Core", bound=Raft)
 
@@ -203,7 +203,7 @@ class RaftInvariants:
             self._observe_vote(server, core)
         if core.commit_index != server.commit_index:
             self._observe_commit(server, core)
-        if core.role is Role.LEADER:
+        if core.role is LEADER:
             self._observe_leader(server, core)
         else:
             server.leads_term = 0
@@ -269,7 +269,7 @@ class RaftInvariants:
         log = core.log
         first = max(server.last_index, log.base_index) + 1
         if log.rewrites != server.rewrites:
-            if server.leads_term and core.role is Role.LEADER and server.leads_term == core.term:
+            if server.leads_term and core.role is LEADER and server.leads_term == core.term:
                 raise self._violated(
                     "Leader Append-Only",
                     f"{core.id} rewrites its log while it leads term {core.term}",

@@ -31,6 +31,10 @@ class ProgressState(enum.Enum):
     SNAPSHOT = "snapshot"
 
 
+PROBE, REPLICATE, SNAPSHOT = ProgressState
+"""Found faster than members of the enum (see `impl.raft.types`)."""
+
+
 @dataclass(slots=True)
 class Progress:
     """A follower as its leader sees it."""
@@ -40,7 +44,7 @@ class Progress:
     next_index: int
     contact_ns: int
     """When its last answer arrived: whether it is alive."""
-    state: ProgressState = ProgressState.PROBE
+    state: ProgressState = PROBE
     match_index: int = 0
     """Durable at the follower and equal to the leader's log up to here."""
     commit_index_sent: int = 0
@@ -58,20 +62,20 @@ class Progress:
 
     def probe(self, next_index: int) -> None:
         """Find out anew where the logs agree, first trying just before `next_index`."""
-        self.state = ProgressState.PROBE
+        self.state = PROBE
         self.next_index = next_index
         self.in_flight.clear()
         self.snapshot = None
 
     def replicate(self) -> None:
         """The logs agree up to `match_index` at least: send what follows."""
-        self.state = ProgressState.REPLICATE
+        self.state = REPLICATE
         self.next_index = max(self.next_index, self.match_index + 1)
         self.snapshot = None
 
     def send_snapshot(self, snapshot: Snapshot) -> None:
         """Send `snapshot` from its start."""
-        self.state = ProgressState.SNAPSHOT
+        self.state = SNAPSHOT
         self.in_flight.clear()
         self.snapshot = snapshot
         self.snapshot_offset = 0

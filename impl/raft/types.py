@@ -29,6 +29,10 @@ class Role(enum.Enum):
     LEADER = "leader"
 
 
+FOLLOWER, PRE_CANDIDATE, CANDIDATE, LEADER = Role
+"""For what runs with every message: Python 3.11 finds a global ten times as fast as a member of an enum."""
+
+
 class HardState(msgspec.Struct, frozen=True, gc=False):
     """What a server must find again after a restart, besides its log (Figure 2: currentTerm, votedFor)."""
 

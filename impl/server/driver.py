@@ -104,7 +104,8 @@ class Driver:
         self.machine = machine
         self.counts = _Counts()
         self.observers = Observers()
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()  # asked for once: it costs a system call before Python 3.12
+        self.failed: asyncio.Future[None] = self._loop.create_future()
         """Never done but by an exception: what ended this driver."""
         self._storage = storage
         self._clock = clock
@@ -122,7 +123,7 @@ class Driver:
         self._writing = False
         self._standing = (core.role, core.term, core.leader)
         self._known_configuration = core.configuration
-        self._writer = asyncio.get_running_loop().create_task(self._write())
+        self._writer = self._loop.create_task(self._write())
         self.snapshot_index = machine.last_applied
         self._kick()
 
@@ -148,7 +149,7 @@ class Driver:
         """
         if self.core.role is not Role.LEADER:
             raise NotLeader(self.core.leader)
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Result] = self._loop.create_future()
         self._waiting_proposals.append(_Proposal(command, future))
         self._kick()
         return await future
@@ -158,7 +159,7 @@ class Driver:
 
         Raises NotLeader.
         """
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[int] = self._loop.create_future()
         self._read_number += 1
         number = self._read_number
         self.core.read_index(number, self._clock.monotonic_ns())
@@ -201,7 +202,7 @@ class Driver:
     def _kick(self) -> None:
         if not self._kicked and not self.failed.done():
             self._kicked = True
-            asyncio.get_running_loop().call_soon(self._process)
+            self._loop.call_soon(self._process)
 
     def _tick(self) -> None:
         self._timer = None
@@ -224,9 +225,13 @@ class Driver:
         now_ns = self._clock.monotonic_ns()
         if now_ns >= self.core.deadline_ns:
             self.core.tick(now_ns)
-        if not self._writing:
+        if self._waiting_proposals and not self._writing:
             self._propose_waiting(now_ns)
         effects = self.core.take()
+        if effects:
+            self._carry_out(effects)
+
+    def _carry_out(self, effects: Effects) -> None:
         for message in effects.send_now:
             self._send(message)
         self.counts.messages_sent += len(effects.send_now)
@@ -283,9 +288,9 @@ class Driver:
 
     def _notice_changes(self) -> None:
         core = self.core
-        standing = (core.role, core.term, core.leader)
-        if standing != self._standing:
-            before, self._standing = self._standing, standing
+        before = self._standing
+        if core.term != before[1] or core.role is not before[0] or core.leader != before[2]:
+            self._standing = (core.role, core.term, core.leader)
             self._log_standing(before)
             if before[0] is Role.LEADER and (core.role is not Role.LEADER or core.term != before[1]):
                 self._disappoint()
@@ -325,14 +330,12 @@ class Driver:
 
     def _set_timer(self) -> None:
         deadline_ns = self.core.deadline_ns
-        if deadline_ns == self._timer_ns:
-            return
+        if deadline_ns >= self._timer_ns:
+            return  # what is set comes too early, and looks again then: nearly every message puts it off
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
         self._timer_ns = deadline_ns
-        if deadline_ns != NEVER_NS:
-            self._timer = self._clock.call_at(deadline_ns, self._tick)
+        self._timer = self._clock.call_at(deadline_ns, self._tick)
 
     # --- The disk
 
@@ -398,7 +401,7 @@ class Driver:
         configuration = self.core.configuration_at(index)
         view = self.machine.view()
         # What is applied may not have reached the log on disk yet, which the snapshot must not overtake.
-        passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        passed: asyncio.Future[None] = self._loop.create_future()
         self._hand_to_writer(_Write(Effects(0), passed))
         await passed
         pieces = []

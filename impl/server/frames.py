@@ -48,30 +48,37 @@ class Frames(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
-        buffer += data
+        if buffer:
+            buffer += data
+            del buffer[: self._take_frames(buffer)]
+        else:
+            taken = self._take_frames(data)
+            if taken < len(data):
+                buffer += data[taken:]
+
+    def _take_frames(self, data: bytes | bytearray) -> int:
+        """Take in what is whole; returns how many bytes that was."""
+        start, size = 0, len(data)
         if self.kind is None:
-            self.kind = buffer[0]
-            del buffer[:1]
+            self.kind = data[0]
+            start = 1
             self.opened(self.kind)
-        start = 0
-        while self._transport is not None and len(buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(buffer, start)
+        while self._transport is not None and size - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(data, start)
             if length > FRAME_BYTES_MAX:
                 self.reject(f"a frame of {length} bytes; at most {FRAME_BYTES_MAX} are taken")
                 break
-            end = start + _LENGTH.size + length
-            if len(buffer) < end:
+            first, end = start + _LENGTH.size, start + _LENGTH.size + length
+            if size < end:
                 break
-            frame = bytes(memoryview(buffer)[start + _LENGTH.size : end])
             start = end
-            self.received(frame)
-        if start:
-            del buffer[:start]
+            self.received(bytes(data[first:end]))
+        return start
 
     def send(self, payload: bytes) -> None:
         """Into nothing if the connection is lost."""
         if self._transport is not None:
-            self._transport.writelines((_LENGTH.pack(len(payload)), payload))
+            self._transport.write(_LENGTH.pack(len(payload)) + payload)
 
     @property
     def is_open(self) -> bool:

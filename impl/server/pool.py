@@ -42,6 +42,7 @@ class Pool:
         self._datagrams: asyncio.DatagramTransport | None = None
         self._listener: Listener | None = None
         self._timer: Timer | None = None
+        self._timer_ns = 0
         self._exchanges: dict[_Exchange, None] = {}
         self._joining: dict[Address, list[asyncio.Future[str]]] = {}
         self._closed = False
@@ -118,13 +119,21 @@ class Pool:
                         self._left.set_result(None)
                 case Warned():
                     log.warning("%s", effect.text)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._ports.clock.call_at(self.gossip.deadline_ns, self._tick)
+        self._set_timer()
         if members_changed:
             self._changed()
 
+    def _set_timer(self) -> None:
+        deadline_ns = self.gossip.deadline_ns
+        if deadline_ns == self._timer_ns:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ns = deadline_ns
+        self._timer = self._ports.clock.call_at(deadline_ns, self._tick)
+
     def _tick(self) -> None:
+        self._timer, self._timer_ns = None, 0
         self.gossip.tick(self.now_ns())
         self.settle()
 

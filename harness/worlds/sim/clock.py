@@ -10,9 +10,11 @@ What a process does with asyncio's own timers (`asyncio.sleep`, time-outs) goes 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 
 from harness.worlds.sim.loop import Callback, SimulatedLoop
+from harness.worlds.sim.process import CURRENT
 
 EPOCH_NS = 1_767_225_600_000_000_000
 """The wall time at which every simulation begins: 2026-01-01T00:00:00Z."""
@@ -43,10 +45,10 @@ class Clock:
         if rate_ppb <= 0:
             raise ValueError(f"a clock's rate must be positive, not {rate}")
         self._base_ns, self._since_ns, self._rate_ppb = self.monotonic_ns(), self._loop.now_ns, rate_ppb
-        for callback in self._loop.timers():
-            timer = getattr(callback._callback, "__self__", None)
-            if isinstance(timer, Timer) and timer.clock is self:
-                timer.set_again()
+        timers = [t for t in self._loop.timers() if isinstance(t, Timer) and t.clock is self]
+        for timer in timers:
+            timer.when_ns = max(self._loop.now_ns, self.until(timer.due_ns))
+        self._loop.set_anew(timers)
 
     def monotonic_ns(self) -> int:
         passed_ns = self._loop.now_ns - self._since_ns
@@ -58,7 +60,10 @@ class Clock:
         return EPOCH_NS + self._loop.now_ns + self.wall_offset_ns
 
     def call_at(self, when_ns: int, callback: Callable[[], None]) -> Timer:
-        return Timer(self, self._loop, when_ns, callback)
+        at_ns, context = max(self._loop.now_ns, self.until(when_ns)), contextvars.copy_context()
+        timer = Timer(at_ns, callback, (), context, context.get(CURRENT), self, when_ns)
+        self._loop.set(timer)
+        return timer
 
     async def sleep(self, duration_ns: int) -> None:
         over: asyncio.Future[None] = self._loop.create_future()
@@ -81,26 +86,9 @@ class Clock:
         return self._since_ns + left_ns
 
 
-class Timer:
+class Timer(Callback, eq=False):
     """A pending call."""
 
-    __slots__ = ("_callback", "_handle", "_loop", "_when_ns", "clock")
-
-    def __init__(self, clock: Clock, loop: SimulatedLoop, when_ns: int, callback: Callable[[], None]) -> None:
-        self.clock = clock
-        self._loop = loop
-        self._when_ns = when_ns
-        self._callback = callback
-        self._handle: Callback = loop.at(clock.until(when_ns), self._fire)
-
-    def cancel(self) -> None:
-        self._handle.cancel()
-
-    def set_again(self) -> None:
-        """The clock's rate has changed."""
-        context = self._handle._context
-        self._handle.cancel()
-        self._handle = self._loop.at(self.clock.until(self._when_ns), self._fire, context=context)
-
-    def _fire(self) -> None:
-        self._callback()
+    clock: Clock
+    due_ns: int
+    """By that clock."""

@@ -144,7 +144,7 @@ class SimCluster:
         at.watch = self._watch(program)
         if at.watch is not None:
             at.watch.started(node, program)
-            process.observer = partial(self._observe, node, at.watch)
+            process.observer = self._observer(node, at.watch)
         assert process.network is not None
         chance = random.Random(f"{self._seed}/{node}/{at.lives}")
         ports = Ports(at.clock, at.disk.of(process), process.network, chance)
@@ -351,11 +351,16 @@ class SimCluster:
             self.watches[kind] = make()
         return self.watches[kind]
 
-    def _observe(self, node: str, watch: Watch) -> None:
-        try:
-            watch.observe(node)
-        except Exception as error:
-            self._violated(f"{error} (seen on {node})")
+    def _observer(self, node: str, watch: Watch) -> Callable[[], None]:
+        observe = watch.observe
+
+        def look() -> None:
+            try:
+                observe(node)
+            except Exception as error:
+                self._violated(f"{error} (seen on {node})")
+
+        return look
 
     def _violated(self, what: str) -> None:
         if self.violation is not None:

@@ -27,15 +27,17 @@ import gc
 import heapq
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from harness.worlds.sim import graveyard
 from harness.worlds.sim.endpoints import Endpoints
-from harness.worlds.sim.process import Details, Process, current_process, harness_context, process_of
+from harness.worlds.sim.process import CURRENT, Details, Process, current_process, harness_context
 from harness.worlds.sim.process import Exited as Exited
 from harness.worlds.sim.process import NotSimulated as NotSimulated
 
@@ -65,35 +67,27 @@ class Livelock(Exception):
     """Callbacks go on for ever in one moment of virtual time: the message says which tasks there are."""
 
 
-class Callback(asyncio.TimerHandle):
-    """A callback and the process that it belongs to."""
+class Callback(msgspec.Struct, eq=False):
+    """A callback and the process that it belongs to: to asyncio, a `TimerHandle`."""
 
-    __slots__ = ("process",)
-
-    def __init__(
-        self,
-        when: float,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: contextvars.Context,
-    ) -> None:
-        # What TimerHandle's own constructor does, but for what only debugging needs.
-        self._context = context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-        self._when = when
-        self._scheduled = False
-        self.process = process_of(context)
+    when_ns: int
+    """When it is due; when it was made, if it was made to run at once."""
+    function: Callable[..., object] | None
+    """None if it is cancelled."""
+    args: tuple[Any, ...]
+    context: contextvars.Context
+    process: Process | None
 
     def cancel(self) -> None:
         """It stays where it is until its time comes, and is then passed over."""
-        self._cancelled = True
-        self._callback, self._args = _nothing, ()
+        self.function, self.args = None, ()
+
+    def cancelled(self) -> bool:
+        return self.function is None
+
+    def when(self) -> float:
+        """As `loop.time()`."""
+        return self.when_ns / 1e9
 
 
 class Task(asyncio.Task[_Result]):
@@ -102,7 +96,7 @@ class Task(asyncio.Task[_Result]):
     def __init__(self, coro: Any, *, loop: SimulatedLoop, name: str | None = None, **options: Any) -> None:
         self.number = loop.next_number()
         context = options.get("context")
-        self.process = current_process() if context is None else process_of(context)
+        self.process = current_process() if context is None else context.get(CURRENT)
         # asyncio's default name is a number that counts through the whole life of the interpreter.
         super().__init__(coro, loop=loop, name=name or f"task {self.number}", **options)
 
@@ -174,6 +168,7 @@ class SimulatedLoop(Endpoints):
         """Have `run` raise this, after the present callback."""
         if self._failure is None:
             self._failure = error
+            self._stopping = True
 
     def refuse(self, call: str, use: str) -> NotSimulated:
         """The exception for whoever runs, which ends the simulation whatever a process makes of it."""
@@ -200,11 +195,12 @@ class SimulatedLoop(Endpoints):
     def _run_once(self) -> None:
         """Everything, until `stop`. (There is nothing to poll for between rounds, so there are no rounds.)"""
         ready = self._ready  # type: ignore[attr-defined]
-        while not self._stopping:  # type: ignore[attr-defined]
+        while not self._stopping:
             if not ready:
                 self._advance(ready)
             callback = ready.popleft()
-            if callback._cancelled:
+            function = callback.function
+            if function is None:
                 continue
             process = callback.process
             if process is not None:
@@ -214,7 +210,7 @@ class SimulatedLoop(Endpoints):
                     continue
                 self.running = process
             try:
-                callback._context.run(callback._callback, *callback._args)
+                callback.context.run(function, *callback.args)
             except BaseException as error:
                 self._raised(callback, error)
             if process is not None:
@@ -224,18 +220,18 @@ class SimulatedLoop(Endpoints):
                 if process.observer is not None:
                     process.observer()
             self.callbacks += 1
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
             if self.callbacks >= self._look_at:
                 self._look()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
 
     def _advance(self, ready: Any) -> None:
         """Jump to the next moment at which something is due."""
         queue, pop = self._queue, heapq.heappop
         while queue:
             when_ns, _, callback = pop(queue)
-            if not callback._cancelled:
+            if callback.function is not None:
                 ready.append(callback)
                 if when_ns != self.now_ns:
                     self.now_ns = when_ns
@@ -265,7 +261,7 @@ class SimulatedLoop(Endpoints):
                 raise error
             process.exit(error.code)
             return
-        what = getattr(callback._callback, "__qualname__", "a callback")
+        what = getattr(callback.function, "__qualname__", "a callback")
         self.call_exception_handler({"message": f"Exception in callback {what}", "exception": error})
 
     def _unhandled(self, loop: asyncio.AbstractEventLoop, context: Details) -> None:
@@ -294,7 +290,9 @@ class SimulatedLoop(Endpoints):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Callback:
-        made = Callback(0.0, callback, args, self, contextvars.copy_context() if context is None else context)
+        if context is None:
+            context = contextvars.copy_context()
+        made = Callback(self.now_ns, callback, args, context, context.get(CURRENT))
         self._ready.append(made)  # type: ignore[attr-defined]
         return made
 
@@ -331,20 +329,32 @@ class SimulatedLoop(Endpoints):
             context = contextvars.copy_context()
         if when_ns < self.now_ns:
             when_ns = self.now_ns
-        made = Callback(when_ns / 1e9, callback, args, self, context)
+        made = Callback(when_ns, callback, args, context, context.get(CURRENT))
+        self.set(made)
+        return made
+
+    def set(self, callback: Callback) -> None:
+        """Call it at its time, which is not in the past."""
         self._numbers += 1
-        heapq.heappush(self._queue, (when_ns, self._numbers, made))
+        heapq.heappush(self._queue, (callback.when_ns, self._numbers, callback))
         if len(self._queue) > self._compact_at:
             self._compact()
-        return made
+
+    def set_anew(self, callbacks: Iterable[Callback]) -> None:
+        """Their times have changed: they count as set now, in this order."""
+        anew = {id(callback): callback for callback in callbacks}
+        self._queue = [entry for entry in self._queue if id(entry[2]) not in anew]
+        heapq.heapify(self._queue)
+        for callback in anew.values():
+            self.set(callback)
 
     def timers(self) -> list[Callback]:
         """All that are set, in the order in which they will fire."""
-        return [callback for _, _, callback in sorted(self._queue) if not callback._cancelled]
+        return [callback for _, _, callback in sorted(self._queue) if not callback.cancelled()]
 
     def _compact(self) -> None:
         """Drop cancelled timers."""
-        self._queue = [entry for entry in self._queue if not entry[2]._cancelled]
+        self._queue = [entry for entry in self._queue if not entry[2].cancelled()]
         heapq.heapify(self._queue)
         self._compact_at = 2 * len(self._queue) + _TIMERS_KEPT
 
@@ -477,10 +487,6 @@ class SimulatedLoop(Endpoints):
 
     def _write_to_self(self) -> None:
         """Nobody sleeps."""
-
-
-def _nothing() -> None:
-    """What a cancelled callback holds on to."""
 
 
 def _where(task: Task[Any]) -> str:

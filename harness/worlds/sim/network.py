@@ -25,7 +25,7 @@ from harness.worlds.sim.chance import Stream
 from harness.worlds.sim.departures import Departures
 from harness.worlds.sim.endpoints import no_route, no_such_host
 from harness.worlds.sim.hosts import ANY_ADDRESS, LOCAL_ADDRESS, Host, Wire
-from harness.worlds.sim.loop import SimulatedLoop
+from harness.worlds.sim.loop import Callback, SimulatedLoop
 from harness.worlds.sim.process import Process, current_process, harness_context
 from harness.worlds.sim.streams import End
 
@@ -328,7 +328,7 @@ class DatagramSocket(asyncio.DatagramTransport):
                 loop.at(later_ns, self._arrive, wire, (host, port), data, context=_KERNEL)
             else:
                 arrival_ns = later_ns
-        loop.at(arrival_ns, self._arrive, wire, (host, port), data, context=_KERNEL)
+        loop.set(Callback(arrival_ns, self._arrive, (wire, (host, port), data), _KERNEL, None))
 
     def _arrive(self, wire: Wire, address: Address, data: bytes) -> None:
         socket = wire.target.socket(*address)

@@ -55,7 +55,7 @@ class Process:
         """Called when it ends itself, with its status in words."""
         self.context = contextvars.copy_context()
         """The one to copy: a context can run one callback at a time."""
-        self.context.run(_current.set, self)
+        self.context.run(CURRENT.set, self)
 
     def exit(self, code: object) -> None:
         """End it, as `sys.exit(code)` does."""
@@ -75,17 +75,13 @@ class Process:
         return f"<Process {self.name}>"
 
 
-_current: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+CURRENT: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+"""Of a context: the process that it belongs to."""
 
 
 def current_process() -> Process | None:
     """The process in whose context this is called; None in the harness's."""
-    return _current.get()
-
-
-def process_of(context: contextvars.Context) -> Process | None:
-    """The process that a context belongs to."""
-    return context.get(_current)
+    return CURRENT.get()
 
 
 def harness_context() -> contextvars.Context:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness.worlds import ORDINARY
 from harness.worlds.sim.hosts import Wire
+from harness.worlds.sim.loop import Callback
 from harness.worlds.sim.process import Process, harness_context
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ class End(asyncio.Transport):
         return self._closed
 
     def write(self, data: Any) -> None:
-        if data and not self._closing and not self._ended and self._is_alive():
+        process = self.process
+        if data and not self._closing and not self._ended and (process is None or process.alive):
             self._send(DATA, bytes(data))
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
@@ -204,17 +206,16 @@ class End(asyncio.Transport):
             return
         self._flight.append((kind, data))
         self._flight_bytes += len(data)
-        self._sent += 1
+        self._sent = number = self._sent + 1
         if not self._stuck:
-            wire = self.wire
+            wire, loop = self.wire, self._loop
             wire.segments += 1
-            arrival_ns = self._loop.now_ns + wire.latency_ns
+            arrival_ns = loop.now_ns + wire.latency_ns
             if wire.shape is not ORDINARY or self._network.departures.listed is not None:
                 arrival_ns += self._lateness(wire)
             # In order: nothing overtakes.
-            if arrival_ns > self._last_arrival_ns:
-                self._last_arrival_ns = arrival_ns
-            self._loop.at(self._last_arrival_ns, self._arrive, self._sent, context=_KERNEL)
+            self._last_arrival_ns = arrival_ns = max(arrival_ns, self._last_arrival_ns)
+            loop.set(Callback(arrival_ns, self._arrive, (number,), _KERNEL, None))
         if self._flight_bytes > SEND_BUFFER_BYTES:
             self._watch_buffer()
 
