@@ -280,6 +280,7 @@ def agent_config(settings: Settings) -> tuple[AgentConfig, list[str]]:
         raft_trailing_logs=read.take("raft_trailing_logs", int, AgentConfig.raft_trailing_logs),
         rpc_hold_timeout_ns=read.duration("performance.rpc_hold_timeout", AgentConfig.rpc_hold_timeout_ns),
         kv_max_value_size=read.take("limits.kv_max_value_size", int, AgentConfig.kv_max_value_size),
+        txn_max_req_len=read.take("limits.txn_max_req_len", int, AgentConfig.txn_max_req_len),
         gossip_lan=_gossip(read, "gossip_lan", LAN),
         leave_on_terminate=read.take("leave_on_terminate", bool, not server),
         leave_on_interrupt=not read.take("skip_leave_on_interrupt", bool, server),

@@ -47,6 +47,8 @@ class AgentConfig:
     raft_trailing_logs: int = 10240
     rpc_hold_timeout_ns: int = 7 * SECOND_NS
     kv_max_value_size: int = 512 * 1024
+    txn_max_req_len: int = 512 * 1024
+    """Of a transaction, as it comes over HTTP, in bytes; `kv_max_value_size` if that is more."""
     gossip_lan: GossipConfig = LAN
     leave_on_terminate: bool = False
     """What SIGTERM does: leave the cluster, or just stop. Consul: servers stop, clients leave."""

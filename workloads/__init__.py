@@ -15,6 +15,7 @@ def registry() -> Mapping[str, str]:
         "set": "workloads.set:Set",
         "session": "workloads.session:Session",
         "watch": "workloads.watch:Watch",
+        "append": "workloads.append:Append",
         "gossip": "workloads.gossip:Gossip",
     }
 

@@ -74,6 +74,25 @@ class Watching(Protocol):
         ...
 
 
+@runtime_checkable
+class Transactional(Protocol):
+    """A `KV` whose system reads several keys at one moment, and writes several at one moment, or none."""
+
+    async def read_all(self, keys: Sequence[str]) -> dict[str, Versioned]:
+        """Each key's value and version, all of one moment; of a missing key None and 0.
+
+        A version numbers the writes to a key: it changes with every one, and none comes twice.
+        """
+        ...
+
+    async def write_all(self, values: Mapping[str, Any], versions: Mapping[str, int]) -> bool:
+        """Write all values, if by then each key of `versions` has that version (0: there is no such key).
+
+        False if one has another: then nothing was written. Never retried.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class MembershipBounds:
     """What a system's membership protocol promises, in seconds, from its own parameters.

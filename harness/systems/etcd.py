@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from harness.history import Versioned
 from harness.systems import KV, Indeterminate, MembershipBounds, Options, Refused, tail_of_log
 from harness.systems.http import HttpClient
 from harness.worlds import Cluster, SetupError
@@ -31,6 +32,13 @@ class Etcd:
     def promise(self, workload: str, options: Options) -> str | None:
         if workload in ("gossip", "watch"):
             return None  # it has no gossip, and this adapter does not watch
+        if workload == "append":
+            if options.reads == "stale":
+                return (
+                    "Serializable: serializable reads are answered by any member from what it has, at one "
+                    "revision (etcd documentation, KV API guarantees)."
+                )
+            return "Strict serializable (etcd documentation, KV API guarantees)."
         if options.reads == "stale":
             return (
                 "Writes are linearizable; serializable reads are answered by any member from what it has, "
@@ -147,16 +155,35 @@ class EtcdKV:
         end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         return await self._range({"key": _encode(prefix), "range_end": _encode(end)})
 
+    async def read_all(self, keys: Sequence[str]) -> dict[str, Versioned]:
+        ranges = [{"requestRange": {"key": _encode(key), "serializable": self._serializable}} for key in keys]
+        answer = await self._call("txn", {"success": ranges})
+        found = dict.fromkeys(keys, Versioned(None, 0))
+        for response in answer["responses"]:
+            for pair in response["response_range"].get("kvs", ()):
+                found[_decode(pair["key"])] = Versioned(_decode_value(pair), int(pair["mod_revision"]))
+        return found
+
+    async def write_all(self, values: Mapping[str, Any], versions: Mapping[str, int]) -> bool:
+        # The mod_revision of a missing key is 0.
+        compares = [
+            {"key": _encode(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(version)}
+            for key, version in versions.items()
+        ]
+        puts = [
+            {"requestPut": {"key": _encode(key), "value": _encode_value(value)}}
+            for key, value in values.items()
+        ]
+        answer = await self._call("txn", {"compare": compares, "success": puts})
+        return bool(answer.get("succeeded", False))
+
     async def close(self) -> None:
         await self._client.close()
 
     async def _range(self, request: dict[str, Any]) -> dict[str, Any]:
         answer = await self._call("range", request | {"serializable": self._serializable})
         pairs: Sequence[dict[str, str]] = answer.get("kvs", ())
-        return {
-            base64.b64decode(pair["key"]).decode(): msgspec.json.decode(base64.b64decode(pair["value"]))
-            for pair in pairs
-        }
+        return {_decode(pair["key"]): _decode_value(pair) for pair in pairs}
 
     async def _call(self, method: str, request: dict[str, Any]) -> dict[str, Any]:
         answer = await self._client.request("POST", f"/v3/kv/{method}", msgspec.json.encode(request))
@@ -168,6 +195,14 @@ class EtcdKV:
 
 def _encode(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def _decode(text: str) -> str:
+    return base64.b64decode(text).decode()
+
+
+def _decode_value(pair: Mapping[str, str]) -> Any:
+    return msgspec.json.decode(base64.b64decode(pair["value"]))
 
 
 def _encode_value(value: Any) -> str:

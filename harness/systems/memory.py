@@ -15,11 +15,12 @@ How it can break it:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from harness.history import Versioned
 from harness.systems import KV, MembershipBounds, Options, Refused
 from harness.worlds import Cluster, SetupError
 from harness.worlds.memory import MemoryCluster
@@ -27,12 +28,16 @@ from harness.worlds.memory import MemoryCluster
 FAULTS = ("lose-writes", "crash")
 
 
+MISSING = Versioned(None, 0)
+
+
 @dataclass(slots=True)
 class _Table:
     """What the nodes share."""
 
-    values: dict[str, Any] = field(default_factory=dict)
-    copies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    values: dict[str, Versioned] = field(default_factory=dict)
+    """By key, with the number of the write."""
+    copies: dict[str, dict[str, Versioned]] = field(default_factory=dict)
     """Each node's own, brought up to date whenever the node is with the majority."""
     writes: int = 0
     requests: int = 0
@@ -46,6 +51,9 @@ class Memory:
     def promise(self, workload: str, options: Options) -> str | None:
         if workload == "watch":
             return None
+        if workload == "append":
+            strict = "Serializable" if options.reads == "stale" else "Strict serializable"
+            return f"{strict}: one table behind it all (harness/systems/memory.py)."
         if options.reads == "stale":
             return "Linearizable writes; reads of a cut-off node may be stale (harness/systems/memory.py)."
         return "Linearizable: one table behind it all (harness/systems/memory.py)."
@@ -106,10 +114,7 @@ class MemoryKV:
         self._table: _Table = cluster.state["table"]
 
     async def read(self, key: str) -> Any:
-        if self._stale:
-            return (await self._own_copy()).get(key)
-        await self._served()
-        return self._table.values.get(key)
+        return (await self._values()).get(key, MISSING).value
 
     async def write(self, key: str, value: Any) -> None:
         await self._served()
@@ -117,16 +122,27 @@ class MemoryKV:
 
     async def cas(self, key: str, old: Any, new: Any) -> bool:
         await self._served()
-        if self._table.values.get(key) != old:
+        if self._table.values.get(key, MISSING).value != old:
             return False
         self._put(key, new)
         return True
 
     async def scan(self, prefix: str) -> dict[str, Any]:
-        values = await self._own_copy() if self._stale else self._table.values
-        if not self._stale:
-            await self._served()
-        return {key: value for key, value in values.items() if key.startswith(prefix)}
+        values = await self._values()
+        return {key: one.value for key, one in values.items() if key.startswith(prefix)}
+
+    async def read_all(self, keys: Sequence[str]) -> dict[str, Versioned]:
+        values = await self._values()
+        return {key: values.get(key, MISSING) for key in keys}
+
+    async def write_all(self, values: Mapping[str, Any], versions: Mapping[str, int]) -> bool:
+        await self._served()
+        table = self._table.values
+        if any(table.get(key, MISSING).version != version for key, version in versions.items()):
+            return False
+        for key, value in values.items():
+            self._put(key, value)
+        return True
 
     async def close(self) -> None:
         pass
@@ -135,7 +151,7 @@ class MemoryKV:
         table = self._table
         table.writes += 1
         if self._fault != "lose-writes" or table.writes % 10:
-            table.values[key] = value
+            table.values[key] = Versioned(value, table.writes)
 
     async def _served(self) -> None:
         """Wait until the node serves, as a request would; Refused once it is dead."""
@@ -148,7 +164,14 @@ class MemoryKV:
         if self._fault == "crash" and self._table.requests == 100:
             cluster.crash(node, "exit status 1")
 
-    async def _own_copy(self) -> dict[str, Any]:
+    async def _values(self) -> Mapping[str, Versioned]:
+        """What a read looks into."""
+        if self._stale:
+            return await self._own_copy()
+        await self._served()
+        return self._table.values
+
+    async def _own_copy(self) -> Mapping[str, Versioned]:
         """The table as the node last saw it."""
         cluster, node, table = self._cluster, self._node, self._table
         await _until_answers(cluster, node)

@@ -62,6 +62,21 @@ class Proconsul:
                 "A blocking query is answered once there is a later version than its index, or when its wait "
                 "is over, and its index does not go back (Consul documentation, blocking queries)."
             )
+        if workload == "append":
+            return {
+                "consistent": (
+                    "Strict serializable: a transaction is one entry of the log, and one that only reads is "
+                    "confirmed with a quorum."
+                ),
+                "default": (
+                    "Serializable, and strict but for a short window: a leader that was cut off or paused "
+                    "may answer what only reads from an old state until its lease runs out."
+                ),
+                "stale": (
+                    "Serializable: what only reads is answered by any server from the state that it has, "
+                    "old as it may be, and any state is the one after some entry of the log."
+                ),
+            }[options.reads]
         if workload == "session" and options.reads == "stale":
             return (
                 "Any server answers from what it has: its answers go only forward, through the states of one "
@@ -274,8 +289,37 @@ class ConsulKV:
         entries = msgspec.json.decode(_checked(answer).body, type=list[dict[str, Any]])
         return {entry["Key"]: _value(entry) for entry in entries}
 
+    async def read_all(self, keys: Sequence[str]) -> dict[str, Versioned]:
+        answer = await self._transact([{"Verb": "get-or-empty", "Key": key} for key in keys], self._query)
+        results = msgspec.json.decode(_checked(answer).body)["Results"]
+        entries = {entry["Key"]: entry for entry in (result["KV"] for result in results)}
+        return {
+            key: Versioned(_value(entry) if entry["ModifyIndex"] else None, entry["ModifyIndex"])
+            for key, entry in entries.items()
+        }
+
+    async def write_all(self, values: Mapping[str, Any], versions: Mapping[str, int]) -> bool:
+        operations: list[dict[str, Any]] = []
+        for key, index in versions.items():
+            if key not in values:
+                verb = "check-index" if index else "check-not-exists"
+                operations.append({"Verb": verb, "Key": key, "Index": index})
+        for key, value in values.items():
+            guard = {"Verb": "cas", "Index": versions[key]} if key in versions else {"Verb": "set"}
+            encoded = base64.b64encode(msgspec.json.encode(value)).decode()
+            operations.append({**guard, "Key": key, "Value": encoded})
+        answer = await self._transact(operations, "")
+        if answer.status == 409:
+            return False
+        _checked(answer)
+        return True
+
     async def close(self) -> None:
         await self._client.close()
+
+    async def _transact(self, operations: Sequence[Mapping[str, Any]], query: str) -> Answer:
+        body = msgspec.json.encode([{"KV": operation} for operation in operations])
+        return await self._client.request("PUT", f"/v1/txn{query}", body)
 
     async def _entry(self, key: str, query: str) -> dict[str, Any] | None:
         answer = await self._client.request("GET", f"/v1/kv/{quote(key)}{query}")

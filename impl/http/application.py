@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from impl.config import AgentConfig
 from impl.gossip import Member
 from impl.http import agent as agent_handlers
-from impl.http import kv, status
+from impl.http import kv, status, txn
 from impl.http.exchange import TEXT, ClientGone, Exchange, HttpError, Response
 from impl.http.parameters import parse_parameters
 from impl.server.requests import Done, KVApply, Query, QueryReply, Reply, Request, RequestFailed
@@ -56,9 +56,13 @@ class Application:
         local = agent_handlers.LocalHandlers(agent)
         peers = status.StatusHandlers(agent.request)
         keys = kv.KeyValue(self._query, self._apply, agent.config.kv_max_value_size)
+        transactions = txn.Transactions(
+            self._query, self._apply, agent.config.kv_max_value_size, agent.config.txn_max_req_len
+        )
         self._pretty = agent.config.dev
         self._keys = Route(kv.METHODS, keys.handle)
         self._exact: Mapping[str, Route] = {
+            "/v1/txn": Route(txn.METHODS, transactions.handle),
             "/v1/status/leader": Route(("GET",), peers.leader),
             "/v1/status/peers": Route(("GET",), peers.peers),
             "/v1/agent/self": Route(("GET",), local.self_),

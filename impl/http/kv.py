@@ -92,7 +92,7 @@ class KeyValue:
             return Response(404, meta(reply))
         if "raw" in parameters and "recurse" not in parameters:
             return Response(200, (*RAW_HEADERS, *meta(reply)), reply.pairs[0].value)
-        return exchange.json([_entry(pair) for pair in reply.pairs], *meta(reply))
+        return exchange.json([entry(pair) for pair in reply.pairs], *meta(reply))
 
     async def _keys(self, exchange: Exchange, prefix: str, parameters: Parameters) -> Response:
         # Consul misspelt it once and has understood both ever since.
@@ -143,7 +143,8 @@ def meta(reply: QueryReply) -> tuple[Header, ...]:
     )
 
 
-def _entry(pair: Pair) -> Entry:
+def entry(pair: Pair) -> Entry:
+    """The pair as Consul's JSON has it."""
     return Entry(
         pair.lock_index,
         pair.key,

@@ -268,7 +268,7 @@ class Driver:
             self.snapshot_index = effects.snapshot.index
             self.core.applied(effects.snapshot.index)
         for entry in effects.apply:
-            result = True
+            result: Result = True
             if entry.kind == EntryKind.COMMAND:
                 result = self.machine.apply(entry.index, entry.data)
             else:

@@ -12,8 +12,9 @@ from typing import assert_never
 
 from impl.ports import Ports
 from impl.server.driver import Driver
-from impl.server.requests import KVGet, KVKeys, KVTree, Options, Query, QueryReply, Request
+from impl.server.requests import KVGet, KVKeys, KVTree, Lookup, Options, Query, QueryReply, Request, TxnRead
 from impl.state import Watch
+from impl.state.transactions import read
 
 SECOND_NS = 1_000_000_000
 DEFAULT_WAIT_NS = 300 * SECOND_NS
@@ -47,12 +48,12 @@ class Queries:
 
     async def answer(self, query: Query) -> QueryReply:
         """Raises NoLeader unless the query is stale."""
-        if query.options.min_index > 0:
+        if query.options.min_index > 0 and not isinstance(query, TxnRead):
             return await self._answer_when_changed(query)
         await self._verify(query)
         return self._look(query)
 
-    async def _answer_when_changed(self, query: Query) -> QueryReply:
+    async def _answer_when_changed(self, query: Lookup) -> QueryReply:
         options = query.options
         wait_ns = _wait_ns(options)
         wait_ns += self._ports.random.randrange(wait_ns // JITTER_FRACTION + 1)
@@ -83,7 +84,7 @@ class Queries:
             case "consistent":
                 await self._driver.read_barrier()
 
-    def _watch(self, query: Query, wake: Callable[[], None]) -> Watch:
+    def _watch(self, query: Lookup, wake: Callable[[], None]) -> Watch:
         watches = self._driver.machine.watches
         match query:
             case KVGet():
@@ -108,5 +109,8 @@ class Queries:
             case KVKeys():
                 index, keys = kv.keys(query.prefix, query.separator)
                 return QueryReply(max(index, 1), known_leader, last_contact_ms, keys=tuple(keys))
+            case TxnRead():
+                outcome = read(kv, query.operations)
+                return QueryReply(max(kv.table_index, 1), known_leader, last_contact_ms, outcome=outcome)
             case _:
                 assert_never(query)

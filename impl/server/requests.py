@@ -1,7 +1,7 @@
 """What agents ask of each other, and what clients ask through the HTTP API: one struct per method.
 
 A request goes to any agent; `routing` finds the one that answers. Names follow Consul's RPC methods
-(agent/consul/kvs_endpoint.go, status_endpoint.go). A field that is added needs a default.
+(agent/consul/kvs_endpoint.go, txn_endpoint.go, status_endpoint.go). A field that is added needs a default.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from impl.state import Pair
+from impl.state import Operation, Outcome, Pair
 
 Consistency = Literal["default", "consistent", "stale"]
 
@@ -55,8 +55,15 @@ class KVKeys(msgspec.Struct, frozen=True, tag="KVS.ListKeys"):
     options: Options = Options()
 
 
+class TxnRead(msgspec.Struct, frozen=True, tag="Txn.Read"):
+    """A transaction that only reads. It is not waited for: the options' index does not count."""
+
+    operations: tuple[Operation, ...]
+    options: Options = Options()
+
+
 class KVApply(msgspec.Struct, frozen=True, tag="KVS.Apply"):
-    """A command of `impl.state`, encoded. Answered once it is applied on the leader."""
+    """A command of `impl.state`, encoded; a transaction is one. Answered once it is applied on the leader."""
 
     command: bytes
     datacenter: str = ""
@@ -74,7 +81,9 @@ class StatusPeers(msgspec.Struct, frozen=True, tag="Status.Peers"):
     datacenter: str = ""
 
 
-Query = KVGet | KVTree | KVKeys
+Lookup = KVGet | KVTree | KVKeys
+"""A query that can wait for its answer to change."""
+Query = Lookup | TxnRead
 Request = Query | KVApply | StatusLeader | StatusPeers
 
 
@@ -88,12 +97,14 @@ class QueryReply(msgspec.Struct, frozen=True, tag="query", omit_defaults=True):
     """How long ago the answering server heard the leader; 0 on the leader."""
     pairs: tuple[Pair, ...] = ()
     keys: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+    """Of a transaction."""
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
-    """Whether a command took effect."""
+    """Whether a command took effect, or what came of a transaction."""
 
-    result: bool = True
+    result: bool | Outcome = True
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):

@@ -31,6 +31,7 @@ from impl.server.requests import (
     KVGet,
     KVKeys,
     KVTree,
+    Query,
     QueryReply,
     Reply,
     Request,
@@ -39,6 +40,7 @@ from impl.server.requests import (
     StatusPeers,
     Text,
     Texts,
+    TxnRead,
 )
 from impl.server.rpc import Clients, ConnectionLost, Unreachable
 from impl.server.servers import ServerList
@@ -92,7 +94,7 @@ class Router:
         if request_datacenter(request) not in ("", self._config.datacenter):
             raise RequestFailed(NO_PATH)
         reply = await self._hold(request)
-        if isinstance(reply, QueryReply) and isinstance(request, (KVGet, KVTree, KVKeys)):
+        if isinstance(reply, QueryReply) and isinstance(request, Query):
             max_stale_ns = request.options.max_stale_ns
             if max_stale_ns and reply.last_contact_ms * 1_000_000 > max_stale_ns:
                 fresh = msgspec.structs.replace(request.options, consistency="default", max_stale_ns=0)
@@ -137,7 +139,7 @@ class Router:
         core = self._driver.core
         try:
             match request:
-                case KVGet() | KVTree() | KVKeys():
+                case KVGet() | KVTree() | KVKeys() | TxnRead():
                     # Without ever having heard a leader, nobody knows how old this server's state is.
                     stale = request.options.consistency == "stale"
                     if core.leader == core.id or (stale and self._driver.leader_contact_age_ns() is not None):
@@ -195,6 +197,6 @@ class Router:
 
 def request_datacenter(request: Request) -> str:
     """Which datacenter is asked; "" for the agent's own."""
-    if isinstance(request, (KVGet, KVTree, KVKeys)):
+    if isinstance(request, Query):
         return request.options.datacenter
     return request.datacenter

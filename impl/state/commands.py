@@ -64,7 +64,25 @@ class ReapTombstones(msgspec.Struct, frozen=True, tag="reap-tombstones"):
     index: Unsigned
 
 
-Command = Set | CompareAndSet | Delete | CompareAndDelete | DeleteTree | ReapTombstones
+class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A step of a transaction. Its verb says which of the other fields count: see `transactions`."""
+
+    verb: str
+    key: str
+    value: bytes = b""
+    flags: Unsigned = 0
+    index: Unsigned = 0
+    """The ModifyIndex that is expected."""
+    session: str = ""
+
+
+class Transaction(msgspec.Struct, frozen=True, tag="txn"):
+    """All of the operations or none. Its result is an `Outcome`."""
+
+    operations: tuple[Operation, ...]
+
+
+Command = Set | CompareAndSet | Delete | CompareAndDelete | DeleteTree | ReapTombstones | Transaction
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

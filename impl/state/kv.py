@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 from sortedcontainers import SortedDict
@@ -58,6 +59,8 @@ class KVStore:
 
     def __init__(self, watches: Watches) -> None:
         self._watches = watches
+        self._undo: list[tuple[SortedDict[str, Any], str, Any]] | None = None
+        """What stood where something was replaced since `begin`, oldest first; None outside a transaction."""
         self.load((), (), 0)
 
     def load(self, pairs: Iterable[Pair], tombstones: Iterable[Tombstone], table_index: int) -> None:
@@ -111,11 +114,12 @@ class KVStore:
         """Create or overwrite; a locked key stays locked. Always true."""
         old = self._pairs.get(key)
         if old is None:
-            self._pairs[key] = Pair(key, value, flags, index, index)
+            self._replace(self._pairs, key, Pair(key, value, flags, index, index))
         elif (old.value, old.flags) == (value, flags):
             return True
         else:
-            self._pairs[key] = msgspec.structs.replace(old, value=value, flags=flags, modify_index=index)
+            new = msgspec.structs.replace(old, value=value, flags=flags, modify_index=index)
+            self._replace(self._pairs, key, new)
         self.table_index = index
         self._watches.touch(key)
         return True
@@ -129,9 +133,10 @@ class KVStore:
 
     def delete(self, index: int, key: str) -> bool:
         """Remove if it is there. Always true."""
-        if self._pairs.pop(key, None) is not None:
+        if key in self._pairs:
+            self._replace(self._pairs, key, None)
+            self._replace(self._tombstones, key, index)
             self.table_index = index
-            self._tombstones[key] = index
             self._watches.touch(key)
         return True
 
@@ -148,11 +153,11 @@ class KVStore:
         if not keys:
             return True
         for key in keys:
-            del self._pairs[key]
+            self._replace(self._pairs, key, None)
         for key in list(_with_prefix(self._tombstones, prefix)):
-            del self._tombstones[key]
+            self._replace(self._tombstones, key, None)
         if prefix:
-            self._tombstones[prefix] = index
+            self._replace(self._tombstones, prefix, index)
         self.table_index = index
         for key in keys:
             self._watches.touch(key)
@@ -163,6 +168,32 @@ class KVStore:
         for key in [key for key, removal in self._tombstones.items() if removal <= index]:
             del self._tombstones[key]
         return True
+
+    # Transactions
+
+    def begin(self) -> None:
+        """Remember what the changes from here on replace, until `end`."""
+        self._undo = []
+        self._table_index_before = self.table_index
+
+    def end(self, keep: bool) -> None:
+        """Keep what has changed since `begin`; or else make all as it was, and wake nobody for it."""
+        undo, self._undo = self._undo or [], None
+        if keep:
+            return
+        for table, key, before in reversed(undo):
+            self._replace(table, key, before)
+        self.table_index = self._table_index_before
+        self._watches.forget()
+
+    def _replace(self, table: SortedDict[str, Any], key: str, new: object) -> None:
+        """Put `new` under the key; None removes what is there."""
+        if self._undo is not None:
+            self._undo.append((table, key, table.get(key)))
+        if new is None:
+            del table[key]
+        else:
+            table[key] = new
 
     # For snapshots
 

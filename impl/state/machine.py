@@ -27,18 +27,20 @@ from impl.state.commands import (
     DeleteTree,
     ReapTombstones,
     Set,
+    Transaction,
     decode_command,
 )
 from impl.state.errors import GarbledCommand, GarbledSnapshot, IndexOutOfOrder
 from impl.state.kv import KVStore, Pair, Tombstone
+from impl.state.transactions import Outcome, execute
 from impl.state.watches import Watches
 
 SNAPSHOT_VERSION = 1
 
 PAIRS_PER_CHUNK = 256
 
-Result = bool
-"""What a command comes to: whether it took effect; each command says what that means."""
+Result = bool | Outcome
+"""What a command comes to: whether it took effect, and each says what that means; of a transaction, more."""
 
 _LENGTH = struct.Struct("<I")
 
@@ -156,6 +158,8 @@ class StateMachine:
                 return self.kv.delete_tree(index, prefix)
             case ReapTombstones(reaped_index):
                 return self.kv.reap_tombstones(reaped_index)
+            case Transaction(operations):
+                return execute(self.kv, index, operations)
 
 
 def _framed(message: bytes) -> bytes:

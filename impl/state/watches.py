@@ -90,6 +90,10 @@ class Watches:
             for waiting in registry.values():
                 self._touched.update(waiting)
 
+    def forget(self) -> None:
+        """What was touched since the last `wake` is as it was before."""
+        self._touched.clear()
+
     def wake(self) -> None:
         """Wake everyone who waits for something touched since the last call."""
         touched, self._touched = self._touched, {}

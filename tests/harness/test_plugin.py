@@ -156,7 +156,10 @@ def test_a_system_that_does_not_come_up_fails_with_the_reason(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("option", "complaint"),
     [
-        ("--workload=registers", "no workload 'registers'; there are register, set, session, watch, gossip"),
+        (
+            "--workload=registers",
+            "no workload 'registers'; there are register, set, session, watch, append, gossip",
+        ),
         ("--nemesis=partition,flood", "no nemesis 'flood'; there are none, partition, network, clock,"),
         ("--system=zookeeper", "no system 'zookeeper'; there are proconsul, etcd, memory"),
         ("--servers=6", "--servers=6: there are only 5 nodes"),

@@ -25,8 +25,10 @@ from impl.server.requests import (
     StatusLeader,
     Text,
     Texts,
+    TxnRead,
 )
 from impl.state import StateMachine
+from impl.state.transactions import read
 
 MEMBER = Member(
     name="n1",
@@ -45,7 +47,10 @@ class FakeAgent:
 
     def __init__(self) -> None:
         self.config = AgentConfig(
-            node_name="n1", node_id="6f6c7a3e-0000-4000-8000-000000000001", kv_max_value_size=100
+            node_name="n1",
+            node_id="6f6c7a3e-0000-4000-8000-000000000001",
+            kv_max_value_size=100,
+            txn_max_req_len=20_000,
         )
         self.machine = StateMachine()
         self.requests: list[Request] = []
@@ -75,6 +80,8 @@ class FakeAgent:
             case KVKeys():
                 index, keys = self.machine.kv.keys(request.prefix, request.separator)
                 return QueryReply(max(1, index), False, 0, keys=tuple(keys))
+            case TxnRead():
+                return QueryReply(1, True, 7, outcome=read(self.machine.kv, request.operations))
             case StatusLeader():
                 return Text("10.0.0.1:8300")
         return Texts(("10.0.0.1:8300", "10.0.0.2:8300"))

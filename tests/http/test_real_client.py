@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import subprocess
 import sys
@@ -77,6 +78,18 @@ def test_cas_lets_one_of_two_win(client: consul.Consul) -> None:
     assert client.kv.put("cas", "2", cas=pair["ModifyIndex"])
     assert not client.kv.put("cas", "3", cas=pair["ModifyIndex"])
     assert client.kv.get("cas", consistency="stale")[1]["Value"] == b"2"
+
+
+def test_a_transaction_happens_as_a_whole_or_not_at_all(client: consul.Consul) -> None:
+    def operation(verb: str, key: str, **others: object) -> dict[str, object]:
+        return {"KV": {"Verb": verb, "Key": key, **others}}
+
+    one = base64.b64encode(b"1").decode()
+    done = client.txn.put([operation("set", "txn/a", Value=one), operation("get-or-empty", "txn/b")])
+    assert [result["KV"]["Key"] for result in done["Results"]] == ["txn/a", "txn/b"]
+    with pytest.raises(consul.ConsulException, match="failed index check"):
+        client.txn.put([operation("delete", "txn/a"), operation("check-index", "cas", Index=1)])
+    assert client.kv.get("txn/a")[1]["Value"] == b"1"
 
 
 def test_a_blocking_query_wakes_with_the_change(client: consul.Consul) -> None:

@@ -30,7 +30,10 @@ class Mutant:
 INVARIANTS = ("invalid: Election Safety", "invalid: Stable Vote")
 LOGS = ("invalid: Log Matching", "invalid: Leader Completeness", "invalid: State Machine Safety", "crashed")
 LINEARIZABLE = ("invalid: linearizable",)
+NOT_SERIALIZABLE = ("invalid: transactions",)
 LOSSES = ("invalid: set-full", *LOGS, "invalid: Equal States")
+
+BUSY = {"rate": 200.0, "time_limit": 5.0}
 
 MUTANTS: tuple[Mutant, ...] = (
     # Election and votes
@@ -59,6 +62,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(52, "ChecksWhenProposed", "register", "none", LINEARIZABLE, {"rate": 200.0}),
     Mutant(62, "AppliesByChance", "register", "none", ("invalid: Equal States",)),
     Mutant(57, "WatchesTooLate", "watch", "none", ("invalid: watch",)),
+    # Transactions
+    Mutant(51, "ReadsTransactionsAnywhere", "append", "partition", NOT_SERIALIZABLE),
+    Mutant(52, "ChecksTransactionsWhenProposed", "append", "none", NOT_SERIALIZABLE, BUSY),
+    Mutant(61, "AppliesTransactionsInPart", "append", "none", NOT_SERIALIZABLE, BUSY),
     # Gossip
     Mutant(63, "NeverRefutes", "gossip", "partition", ("invalid: gossip",), {"time_limit": 40.0}),
     # Storage

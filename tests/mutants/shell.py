@@ -18,7 +18,18 @@ from impl.ports import Disk, Ports
 from impl.raft import NotLeader, Raft, Role
 from impl.server.agent import Agent
 from impl.server.driver import Driver
-from impl.state import CompareAndSet, Result, Set, StateMachine, Watch, decode_command, encode_command
+from impl.server.requests import Reply, Request, TxnRead
+from impl.state import (
+    CompareAndSet,
+    Result,
+    Set,
+    StateMachine,
+    Transaction,
+    Watch,
+    decode_command,
+    encode_command,
+    transactions,
+)
 from impl.state.kv import KVStore
 from impl.state.watches import Watches
 
@@ -68,6 +79,57 @@ class AppliesByChance(StateMachine):
         if isinstance(command, Set):
             data = encode_command(msgspec.structs.replace(command, flags=id(self) % 1000))
         return super().apply(index, data)
+
+
+# ---- Transactions
+
+
+class ChecksTransactionsWhenProposed(Driver):
+    """52, of transactions. What keys are expected to be is checked when it is proposed, not when applied."""
+
+    async def propose(self, command: bytes) -> Result:
+        decoded = decode_command(command)
+        if isinstance(decoded, Transaction):
+            kv = self.machine.kv
+            kv.begin()
+            outcome = transactions.run(kv, self.machine.last_applied + 1, decoded.operations)
+            kv.end(keep=False)
+            if outcome.failures:
+                return outcome
+            unguarded = {"cas": "set", "delete-cas": "delete"}
+            command = encode_command(
+                Transaction(
+                    tuple(
+                        msgspec.structs.replace(one, verb=unguarded.get(one.verb, one.verb))
+                        for one in decoded.operations
+                        if not one.verb.startswith("check-")
+                    )
+                )
+            )
+        return await super().propose(command)
+
+
+class _KeepsParts(KVStore):
+    def end(self, keep: bool) -> None:
+        super().end(keep=True)
+
+
+class AppliesTransactionsInPart(StateMachine):
+    """61. What succeeds of a transaction stays, though another part of it fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kv = _KeepsParts(self.watches)
+
+
+class ReadsTransactionsAnywhere(Agent):
+    """51, of transactions. One that only reads is answered by whichever server is asked, from what it has."""
+
+    async def request(self, request: Request) -> Reply:
+        if isinstance(request, TxnRead):
+            stale = msgspec.structs.replace(request.options, consistency="stale")
+            request = msgspec.structs.replace(request, options=stale)
+        return await super().request(request)
 
 
 # ---- Blocking queries
@@ -217,9 +279,12 @@ class _Certain:
 __all__: Sequence[str] = (
     "AnswersWithoutLease",
     "AppliesByChance",
+    "AppliesTransactionsInPart",
     "CallsFullDisksSuccess",
+    "ChecksTransactionsWhenProposed",
     "ChecksWhenProposed",
     "NeverSyncs",
+    "ReadsTransactionsAnywhere",
     "ReadsWithoutQuorum",
     "RenamesBeforeSyncing",
     "TakesTimeoutsForRefusals",

@@ -236,6 +236,7 @@ class Node:
     async def put(self, key: str, value: bytes) -> bool:
         reply = await self.agent.request(KVApply(encode_command(Set(key, value))))
         assert isinstance(reply, Done)
+        assert isinstance(reply.result, bool)
         return reply.result
 
     async def query(self, key: str, **options: Any) -> QueryReply:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from impl.server.requests import RequestFailed
+from impl.server.requests import Done, KVApply, Options, RequestFailed, TxnRead
+from impl.state import Failed, Operation, Outcome, Transaction, encode_command
 
 pytestmark = pytest.mark.anyio
 
@@ -223,3 +224,35 @@ async def test_a_query_that_was_given_up_leaves_no_watch_behind(cluster: Any) ->
         waiting.cancel()
         await asyncio.wait([waiting])
         assert len(watches) == 0
+
+
+async def test_a_transaction_is_done_by_the_leader_whoever_is_asked(cluster: Any) -> None:
+    async with cluster(3, clients=1) as c:
+        await c.leader()
+        for number, node in enumerate(c.nodes):
+            done = await node.agent.request(transaction(Operation("set", f"{number}", b"new")))
+            assert [pair.key for pair in done.result.pairs] == [f"{number}"]
+        done = await c["c1"].agent.request(transaction(Operation("get", "missing"), Operation("set", "0")))
+        assert done == Done(Outcome(failures=(Failed(0, 'key "missing" doesn\'t exist'),)))
+        assert await c["c1"].get("0") == b"new"
+
+
+async def test_transactions_that_only_read_keep_to_the_consistency_that_they_are_asked_with(
+    cluster: Any, eventually: Any
+) -> None:
+    async with cluster(3, rpc_hold_timeout_ns=500_000_000) as c:
+        old = await c.leader()
+        await old.put("key", b"old")
+        get = (Operation("get", "key"),)
+        await c.isolate(old)
+        with pytest.raises(RequestFailed, match=r"^No cluster leader$"):
+            await old.agent.request(TxnRead(get, Options(consistency="consistent")))
+        await eventually(lambda: not old.leads, "its lease runs out")
+        with pytest.raises(RequestFailed, match=r"^No cluster leader$"):
+            await old.agent.request(TxnRead(get))
+        stale = await old.agent.request(TxnRead(get, Options(consistency="stale")))
+        assert [pair.value for pair in stale.outcome.pairs] == [b"old"]
+
+
+def transaction(*operations: Operation) -> KVApply:
+    return KVApply(encode_command(Transaction(operations)))

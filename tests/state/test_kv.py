@@ -10,6 +10,7 @@ from impl.state import (
     DeleteTree,
     Pair,
     ReapTombstones,
+    Result,
     Set,
     StateMachine,
     encode_command,
@@ -24,7 +25,7 @@ def machine(*commands: Command, first_index: int = 1) -> StateMachine:
     return state
 
 
-def apply(state: StateMachine, command: Command) -> bool:
+def apply(state: StateMachine, command: Command) -> Result:
     return state.apply(state.last_applied + 1, encode_command(command))
 
 

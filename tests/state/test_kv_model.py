@@ -19,9 +19,12 @@ from impl.state import (
     CompareAndSet,
     Delete,
     DeleteTree,
+    Operation,
+    Outcome,
     ReapTombstones,
     Set,
     StateMachine,
+    Transaction,
     encode_command,
 )
 
@@ -125,6 +128,25 @@ class KVComparison(RuleBasedStateMachine):
         self.index += 1
         self.model_delete([key for key in self.rows if key.startswith(prefix)])
         self.apply(DeleteTree(prefix))
+
+    @rule(
+        sets=st.lists(st.tuples(keys, values, flags)), prefix=st.sampled_from(PREFIXES), fails=st.booleans()
+    )
+    def transaction(self, sets: list[tuple[str, bytes, int]], prefix: str, fails: bool) -> None:
+        self.index += 1
+        operations = [Operation("delete-tree", prefix)]
+        operations += [Operation("set", key, value, flags) for key, value, flags in sets]
+        operations += [Operation("get", "no such key")] * fails
+        self.woken.clear()
+        outcome = self.state.apply(self.index, encode_command(Transaction(tuple(operations))))
+        assert isinstance(outcome, Outcome)
+        assert bool(outcome.failures) is fails
+        if fails:
+            assert not self.woken
+            return
+        self.model_delete([key for key in self.rows if key.startswith(prefix)])
+        for key, value, flag in sets:
+            self.model_set(key, value, flag)
 
     @rule(age=st.integers(0, 5))
     def reap_tombstones(self, age: int) -> None:

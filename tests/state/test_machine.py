@@ -14,9 +14,11 @@ from impl.state import (
     GarbledCommand,
     GarbledSnapshot,
     IndexOutOfOrder,
+    Operation,
     ReapTombstones,
     Set,
     StateMachine,
+    Transaction,
     decode_command,
     encode_command,
 )
@@ -35,6 +37,11 @@ COMMANDS: list[tuple[Command, str]] = [
     ),
     (DeleteTree("a/"), "82a474797065ab64656c6574652d74726565a6707265666978a2612f"),
     (ReapTombstones(9), "82a474797065af726561702d746f6d6273746f6e6573a5696e64657809"),
+    (
+        Transaction((Operation("check-index", "a", index=3), Operation("set", "b", b"1", 7))),
+        "82a474797065a374786eaa6f7065726174696f6e739283a476657262ab636865636b2d696e646578a36b6579a161"
+        "a5696e6465780384a476657262a3736574a36b6579a162a576616c7565c40131a5666c61677307",
+    ),
 ]
 
 

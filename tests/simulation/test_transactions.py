@@ -1,0 +1,58 @@
+"""Bugs of transactions are found in whole agents, and called by their names; and what is promised holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from checkers.transactions import Transactions
+from tests.mutants.catalogue import MUTANTS
+
+if TYPE_CHECKING:
+    from harness.simulation.scenario import Simulated
+    from harness.verdict import Verdict
+    from tests.simulation.conftest import Play
+
+SEEDS = 3
+
+NAMED = {
+    "ChecksTransactionsWhenProposed": ("lost-update", "G-single-item"),
+    "AppliesTransactionsInPart": ("G1a", "dirty-update"),
+    "ReadsTransactionsAnywhere": ("G-single-item-realtime",),
+}
+
+
+def verdict(played: Simulated) -> Verdict:
+    return next(one for one in played.results.verdicts if one.checker == "transactions")
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_bug_of_transactions_is_found_as_the_anomaly_that_it_makes(play: Play, name: str) -> None:
+    mutant = next(one for one in MUTANTS if one.name == name)
+    seen = []
+    for seed in range(SEEDS):
+        played = play(mutant.workload, mutant.nemesis, seed, mutant=name, **mutant.fields)
+        found = verdict(played)
+        seen.append(found.summary)
+        if found.valid == "invalid" and all(anomaly in found.summary for anomaly in NAMED[name]):
+            assert (played.failure or "").startswith(mutant.finds)
+            assert all(one.operations for one in found.evidence)
+            return
+    pytest.fail(f"not named in {SEEDS} seeds: {seen}")
+
+
+@pytest.mark.parametrize("nemesis", ["none", "swarm"])
+def test_transactions_are_strict_serializable_under_whatever_faults(play: Play, nemesis: str) -> None:
+    for seed in range(2):
+        played = play("append", nemesis, seed, time_limit=10.0)
+        assert (played.failure, verdict(played).valid) == (None, "valid")
+
+
+def test_stale_transactions_are_serializable_and_no_more(play: Play) -> None:
+    played = play("append", "partition", 0, reads="stale")
+    assert (played.failure, verdict(played).valid) == (None, "valid")
+    assert verdict(played).details["consistency models"] == ["serializable"]
+    strict = Transactions().check(played.history)
+    assert strict.valid == "invalid"
+    assert "realtime" in strict.summary
