@@ -19,6 +19,7 @@ import msgspec
 from harness.cli import checkers_of, test_of
 from harness.generator import Operation, nanoseconds
 from harness.history import History
+from harness.history.op import decode_lines
 from harness.judge import judge
 from harness.progress import Phases
 from harness.run import Problem, Script, Test, run
@@ -216,7 +217,8 @@ def _simulate(
             problems = list(world.run(run(test, world, directory, phases)).problems)
         except (Deadlock, Livelock, NotSimulated) as error:
             problems = [Problem("harness", f"{type(error).__name__}: {error}")]
-        history = History.read(directory / "history.jsonl")
+        # `History.read` would come back to the file, which is gone by then.
+        history = History(decode_lines((directory / "history.jsonl").read_bytes()))
     results = judge(history, checkers_of(test), problems, test.nemesis.safety_only)
     assert world.cluster is not None and world.loop is not None
     failure = failure_of(results)
