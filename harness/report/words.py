@@ -28,6 +28,7 @@ _BROKEN_PROMISES = {
     "set-full lost": "Acknowledged writes were lost",
     "set-full stale": "Stale reads",
     "gossip": "Membership is wrong",
+    "transactions": "Transactions are not isolated as promised",
 }
 """What an invalid verdict of a checker is called, and with the kind of its first evidence, where there is a
 better name than the general one."""
@@ -109,9 +110,11 @@ def _grouped(value: dict[str, str], limit: int) -> str:
 
 
 def operation_text(invoke: Op, complete: Op | None, outcome: int) -> str:
-    """What a client did, without who and when: "read 4", "write 7", "cas 3 → 4"."""
+    """What a client did, without who and when: "read 4", "write 7", "cas 3 → 4", "r x [1 2], append y 3"."""
     f, argument = invoke.f, invoke.value
     result = complete.value if complete is not None and outcome == OK else None
+    if (said := _transaction_text(argument if result is None else result, outcome == OK)) is not None:
+        return said
     if f == "cas" and isinstance(argument, list) and len(argument) == 2:
         return f"cas {value_text(argument[0], 20)} → {value_text(argument[1], 20)}"
     if argument is None:
@@ -119,6 +122,24 @@ def operation_text(invoke: Op, complete: Op | None, outcome: int) -> str:
     if result is None or result == argument:
         return f"{f} {value_text(argument)}"
     return f"{f} {value_text(argument)} → {value_text(result)}"
+
+
+def _transaction_text(value: Any, known: bool) -> str | None:
+    """None if the value is no list of micro-operations. `known`: what they read is."""
+    if not isinstance(value, list) or not value:
+        return None
+    parts = []
+    for micro in value:
+        if not isinstance(micro, list) or len(micro) != 3 or micro[0] not in ("r", "w", "append"):
+            return None
+        f, key, argument = micro
+        if isinstance(argument, list):
+            ends = argument if len(argument) <= 6 else [argument[0], "…", *argument[-3:]]
+            text = f"[{' '.join(map(str, ends))}]"
+        else:
+            text = value_text(argument, 20) if known or f != "r" else "…"
+        parts.append(f"{f} {key} {text}")
+    return ", ".join(parts)
 
 
 def outcome_text(outcome: int) -> str:

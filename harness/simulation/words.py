@@ -47,6 +47,8 @@ def _operation(scenario: Scenario, one: Invocation) -> str:
         what += f" {one.key}"
     if one.f == "cas" and isinstance(one.value, list):
         what += f": {one.value[0]} -> {one.value[1]}"
+    elif one.f == "txn" and isinstance(one.value, list):
+        what = ", ".join(f"{f} {key}" if f == "r" else f"{f} {key} {value}" for f, key, value in one.value)
     elif one.value is not None:
         what += f" := {one.value}"
     return f"client {one.thread} of n{node}: {what}"

@@ -67,7 +67,7 @@ def only_reads(operations: Sequence[Operation]) -> bool:
 def execute(kv: KVStore, index: int, operations: Sequence[Operation]) -> Outcome:
     """Run them at that index, and undo them again if one fails."""
     kv.begin()
-    outcome = _run(kv, index, operations)
+    outcome = run(kv, index, operations)
     kv.end(keep=not outcome.failures)
     return outcome
 
@@ -76,10 +76,11 @@ def read(kv: KVStore, operations: Sequence[Operation]) -> Outcome:
     """Run operations that only read. Raises ValueError if one does not."""
     if not only_reads(operations):
         raise ValueError("a transaction that changes something needs an index")
-    return _run(kv, 0, operations)
+    return run(kv, 0, operations)
 
 
-def _run(kv: KVStore, index: int, operations: Sequence[Operation]) -> Outcome:
+def run(kv: KVStore, index: int, operations: Sequence[Operation]) -> Outcome:
+    """Run all of them, and undo nothing."""
     pairs: list[Pair] = []
     failures: list[Failed] = []
     for number, operation in enumerate(operations):

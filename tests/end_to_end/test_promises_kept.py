@@ -50,3 +50,16 @@ def test_client_agents_forward_to_servers_under_partition(suite: Callable[..., A
 def test_etcd_keeps_its_promises_under(nemesis: str, suite: Callable[..., Any]) -> None:
     run = suite("--system=etcd", f"--nemesis={nemesis}", "--workload=register,set", "--time-limit=10")
     assert run.exit_code == 0, run.output
+
+
+def test_transactions_of_proconsul_are_strict_serializable(suite: Callable[..., Any]) -> None:
+    run = suite("--nemesis=partition,kill", "--workload=append", "--time-limit=8")
+    assert run.exit_code == 0, run.output
+    assert run.verdict("append-partition-kill", "transactions").valid == "valid"
+
+
+@pytest.mark.usefixtures("etcd")
+def test_transactions_of_etcd_are_strict_serializable(suite: Callable[..., Any]) -> None:
+    run = suite("--system=etcd", "--nemesis=partition", "--workload=append", "--time-limit=8")
+    assert run.exit_code == 0, run.output
+    assert run.verdict("append-partition", "transactions").valid == "valid"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 from harness.history import INFO, OK, OPEN, Op
 from harness.report import words
@@ -84,6 +85,19 @@ def test_operations_read_as_people_say_them() -> None:
         said("members", None, {"n1": "alive", "n2": "failed", "n3": "alive"})
         == "members alive: n1 n3, failed: n2"
     )
+
+
+def test_transactions_read_as_what_they_did_part_by_part() -> None:
+    def said(asked: list[Any], done: list[Any] | None) -> str:
+        complete = None if done is None else Op(1, 1, "ok", 0, "txn", None, done)
+        outcome = OPEN if done is None else OK
+        return words.operation_text(Op(0, 0, "invoke", 0, "txn", None, asked), complete, outcome)
+
+    asked = [["r", "x", None], ["append", "y", 3], ["r", "z", None]]
+    done = [["r", "x", [*range(1, 41)]], ["append", "y", 3], ["r", "z", None]]
+    assert said(asked, done) == "r x [1 … 38 39 40], append y 3, r z nothing"
+    assert said(asked, None) == "r x …, append y 3, r z …"
+    assert said([["w", 1, 2], ["r", 1, None]], [["w", 1, 2], ["r", 1, 2]]) == "w 1 2, r 1 2"
 
 
 def test_a_long_value_is_cut_and_counted() -> None:
