@@ -390,6 +390,8 @@ class Memberlist(Swim):
         self._effects.append(SendDatagram(to, wire.packet(parts, checksum)))
 
     def _take_broadcasts(self, bytes_free: int, count_max: int) -> list[bytes]:
+        if not self._has_broadcasts():
+            return []
         limit = self._retransmit_limit()
         taken = self._broadcasts.take(bytes_free, wire.COMPOUND_OVERHEAD, limit, count_max)
         return taken + self._user_broadcasts(bytes_free - wire.joined_size(taken), count_max - len(taken))

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
 from random import Random
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import generator as gen
-from harness.generator import PENDING, Context, Generator, GeneratorError, Operation, Source, Step
+from harness.generator import (
+    PENDING,
+    Context,
+    Generator,
+    GeneratorError,
+    Operation,
+    Source,
+    Step,
+    Streams,
+)
 from harness.generator.simulate import imperfect, invocations, perfect, quick, simulate
 from harness.history import NEMESIS, Op
 
@@ -122,6 +133,7 @@ def test_delay_spaces_evenly_and_catches_up() -> None:
     assert times(perfect(slow, latency=25, concurrency=2)) == [0, 10, 25, 35]
 
 
+@settings(deadline=None)  # a loaded machine says nothing about the rate
 @given(seed=st.integers(0, 2**32))
 def test_stagger_is_a_rate_of_all_threads_together(seed: int) -> None:
     count = 1000
@@ -282,6 +294,20 @@ def test_trace_writes_what_is_asked_and_told() -> None:
         ["here", "update"],
         ["here", "op"],
     ]
+
+
+def test_neighbouring_places_of_a_keyed_stream_have_nothing_in_common() -> None:
+    streams, count = Streams(1), 20_000
+    draws = [streams.at("a", position).random() for position in range(count)]
+    eighths = Counter(int(draw * 8) for draw in draws)
+    assert sorted(eighths) == list(range(8))
+    assert all(abs(times - count / 8) < 5 * math.sqrt(count / 8) for times in eighths.values())
+    rises = sum(one < other for one, other in itertools.pairwise(draws))
+    assert abs(rises - count / 2) < 5 * math.sqrt(count / 12)
+    for bits in (1, 7, 64, 65, 200):
+        numbers = [streams.at("b", position).getrandbits(bits) for position in range(1000)]
+        assert 2 ** (bits - 1) <= max(numbers) < 2**bits
+        assert min(numbers) < 2 ** (bits - 1)
 
 
 def test_keyed_streams_do_not_disturb_each_other() -> None:
