@@ -77,11 +77,16 @@ class Watch:
                 text = text.replace(server, name)
             raise Violated(text) from violation
 
-    def records(self, file: str, data: bytes) -> frozenset[str]:
-        """What an agent writes: "snapshot", "node-id", or "log" and what is in it: "vote", "entries", ..."""
+    def records(self, node: str, file: str, data: bytes) -> frozenset[str]:
+        """What an agent writes: "snapshot", "node-id", or "log" and what is in it: "vote", "entries", ...
+
+        A "vote" is one for another server: a candidate's own goes with its new "term".
+        """
         if file in (SNAPSHOT_FILE, NODE_ID_FILE):
             return frozenset({file})
-        return kinds_of_batches(data) | {"log"}
+        program = self._programs.get(node)
+        agent = None if program is None else program.agent
+        return kinds_of_batches(data, "" if agent is None else agent.config.node_id) | {"log"}
 
     def _digested(self, node: str, machine: StateMachine) -> None:
         """A state machine has come to an entry whose state is compared."""

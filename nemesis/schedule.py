@@ -17,8 +17,8 @@ from harness.generator import Operation, nanoseconds
 LEADER = "leader"
 
 _LEAD_IN = 2.0
-PERIODS = (3.0, 5.0, 8.0, 13.0)
-"""Seconds of a turn, for those who vary it."""
+PERIODS = (1.5, 3.0, 5.0, 8.0, 13.0)
+"""Seconds of a turn, for those who vary it: as short as an election, or long enough to recover."""
 _LATEST_START, _LATEST_STOP = 0.15, 0.97
 """Of a turn: so that there is quiet, however short, between two faults."""
 

@@ -2,7 +2,9 @@
 
 Chance hits such moments once in thousands of runs; a trap hits them every time. A node that fell into one
 boots again a moment later, while what it did or forgot still matters to the others, and traps stay set for a
-while. Setting traps for votes also kills the leader, since nobody votes without a reason.
+while. Setting traps for votes also kills the leader, since nobody votes without a reason; it may stay away
+for longer than the election takes. And whoever is elected while voters fall may be killed before they are
+back, so that their disks alone know of the vote.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ from nemesis.process import start_again
 from nemesis.schedule import Timing, faults
 
 RECORDS = ("vote", "term", "entries", "snapshot")
-STEPS = ("written", "synced")
+STEPS = ("written", "synced", "sent")
 
 BOOT_SECONDS = (0.02, 0.6)
 """How long a node that fell into a trap is away: less than an election takes, or a little more."""
+
+ABSENCE_SECONDS = (1.5, 4.0)
+"""How long a leader is away that is to miss the election of its successor."""
 
 
 class CrashPoint:
@@ -43,36 +48,43 @@ class CrashPoint:
             return await self._stop(environment)
         plan = await _plan(environment, operation.value)
         for node in plan["nodes"]:
-            await self._set(environment, node, plan)
+            if environment.cluster.running(node):
+                await self._set(environment, node, plan)
         leader = plan.get("leader")
         if leader is not None and environment.cluster.running(leader):
             await environment.cluster.kill(leader)
-            self._boot(environment, leader, plan)
+            self._start_later(environment, leader, plan["absence"], plan)
         return plan
 
     async def _set(self, environment: Environment, node: str, plan: Mapping[str, Any]) -> None:
         def sprung() -> None:
-            self._boot(environment, node, plan)
+            self._start_later(environment, node, plan["boot"], plan)
 
         await environment.cluster.set_trap(node, plan["step"], plan["record"], sprung)
 
-    def _boot(self, environment: Environment, node: str, plan: Mapping[str, Any]) -> None:
-        """Start the node again in a moment, perhaps with its trap set once more."""
+    def _start_later(
+        self, environment: Environment, node: str, delay: float, plan: Mapping[str, Any]
+    ) -> None:
+        """Start the node again after so many seconds, perhaps with its trap set once more."""
 
-        async def boot() -> None:
-            await asyncio.sleep(plan["boot"])
-            cluster = environment.cluster
+        async def start() -> None:
+            await asyncio.sleep(delay)
+            cluster, system = environment.cluster, environment.system
+            if plan.get("heirless") and node != plan["leader"]:
+                heir = await system.leader(cluster, environment.options)
+                if heir is not None:
+                    await cluster.kill(heir)
             if cluster.running(node):
                 return
             try:
-                await environment.system.start(cluster, environment.options, node)
+                await system.start(cluster, environment.options, node)
             except SetupError as error:
                 self._failed = str(error)
             else:
                 if plan["again"] and node in plan["nodes"]:
                     await self._set(environment, node, plan)
 
-        task = asyncio.get_running_loop().create_task(boot())
+        task = asyncio.get_running_loop().create_task(start())
         self._boots[task] = None
         task.add_done_callback(lambda done: self._boots.pop(task, None))
 
@@ -92,17 +104,21 @@ async def _plan(environment: Environment, given: Any) -> dict[str, Any]:
         return dict(given)
     target, step, record = given
     nodes, note = await targets.processes(environment, target)
+    random = environment.random
     plan = {
         "target": target,
         "nodes": nodes,
         "step": step,
         "record": record,
-        "boot": round(environment.random.uniform(*BOOT_SECONDS), 3),
-        "again": environment.random.random() < 0.5,
+        "boot": round(random.uniform(*BOOT_SECONDS), 3),
+        "again": random.random() < 0.5,
         **note,
     }
     if record in ("vote", "term"):
         plan["leader"], _ = await targets.leader(environment)
+        plan["heirless"] = random.random() < 0.5
+        longer = plan["heirless"] or random.random() < 0.5
+        plan["absence"] = round(random.uniform(*(ABSENCE_SECONDS if longer else BOOT_SECONDS)), 3)
     return plan
 
 
@@ -116,7 +132,9 @@ def crash_point(nodes: int, timing: Timing, random: Random) -> Package:
     ]
     # Votes and entries are what most depends on.
     specifications += [
-        [target, "written", record] for record in ("vote", "entries") for target in ("all", "majority")
+        [target, step, record]
+        for record, step in (("vote", "written"), ("vote", "sent"), ("term", "sent"), ("entries", "written"))
+        for target in ("all", "majority")
     ]
     return Package(
         name="crash-point",

@@ -90,8 +90,9 @@ ORDINARY = Shape()
 
 DiskCondition = Literal["ordinary", "slow", "full", "failing"]
 
-CrashStep = Literal["written", "synced"]
-"""written: the kernel has the bytes, and may lose them · synced: they are safe, and nobody knows it yet."""
+CrashStep = Literal["written", "synced", "sent"]
+"""written: the kernel has the bytes, and may lose them · synced: they are safe, and nobody knows it yet ·
+sent: the process knows it, and has done what it does at once, as sending what waited for it."""
 
 
 class Cluster(Protocol):

@@ -13,6 +13,8 @@ Verifies
 - Latest Configuration: a server uses the latest configuration in its log, committed or not (thesis 4.1).
 - Monotonic Commit: a server's commit index never goes back while it runs.
 - Stable Vote: nor does its term, and its vote in a term does not change once given.
+- One Vote: whom a server has told others that it votes for in a term, it votes for ever after, also when it
+  has crashed in between (5.2: at most one vote a term, which figure 2 has on stable storage).
 - Linearizable Read: the index given to a read is not before what was committed when it was asked for.
 - Leader Lease: while a lease is valid there is no leader of a later term. Not for a leader that has begun a
   transfer in its term: the message may arrive after it has given it up.
@@ -35,6 +37,7 @@ state at every `take`, which a shell calls after whatever it has done to the cor
     invariants.observe(core)               its core was given some input
     invariants.applied(id, entry)          its state machine was given an entry that was taken
     invariants.loaded(id, index)           ... was replaced by a snapshot
+    invariants.voted(id, term, candidate)  others are told of its vote
     invariants.stopped(id)                 it crashed
 
 and in either case, as far as it is known:
@@ -59,13 +62,22 @@ rewritten is read anew. Memory grows with the entries seen.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from impl.raft.core import Raft
 from impl.raft.membership import decode_configuration
-from impl.raft.messages import Configuration, Entry, EntryKind, ServerId
+from impl.raft.messages import (
+    Configuration,
+    Entry,
+    EntryKind,
+    Message,
+    RequestVote,
+    ServerId,
+    VoteReply,
+)
 from impl.raft.progress import Progress
 from impl.raft.types import LEADER, Effects
 
@@ -153,6 +165,8 @@ class RaftInvariants:
         self._leading_lives: dict[int, int] = {}
         self._latest_term = 0
         self._transfer_terms: dict[int, None] = {}
+        self._votes: dict[tuple[ServerId, int], ServerId] = {}
+        """By server and term: whom it has told that it votes for it."""
         self._entries: dict[tuple[int, int], _Known] = {}
         self._committed: dict[int, _Committed] = {}
         self._committed_in: list[tuple[int, int]] = []
@@ -237,6 +251,19 @@ class RaftInvariants:
     def loaded(self, server: ServerId, index: int) -> None:
         """A server's state machine was replaced by a snapshot at `index`."""
         self._servers[server].applied_index = index
+
+    def voted(self, server: ServerId, term: int, candidate: ServerId) -> None:
+        """A server's vote is on its way to others."""
+        known = self._votes.setdefault((server, term), candidate)
+        if known != candidate:
+            raise self._violated(
+                "One Vote",
+                f"{server} votes for {candidate} in term {term}, where it has voted for {known}",
+                servers=(server, known, candidate),
+                term=term,
+                expected=known,
+                found=candidate,
+            )
 
     def state(self, server: ServerId, index: int, digest: object) -> None:
         """A server's state after the entry at `index` has this digest."""
@@ -517,14 +544,39 @@ class _Watched(Raft):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._votes_to_tell: deque[tuple[int, int, ServerId]] = deque()
+        """(batch that has to be on disk first, term, candidate)."""
         self._invariants.started(self)
 
     def take(self) -> Effects:
         effects = super().take()
         invariants = self._invariants
         invariants.observe(self)
+        for message in effects.send_now:
+            vote = _vote_in(message)
+            if vote is not None:
+                invariants.voted(self.id, *vote)
+        for message in effects.send_after_sync:
+            vote = _vote_in(message)
+            if vote is not None:
+                self._votes_to_tell.append((effects.batch, *vote))
         if effects.snapshot is not None:
             invariants.loaded(self.id, effects.snapshot.index)
         for entry in effects.apply:
             invariants.applied(self.id, entry)
         return effects
+
+    def synced(self, batch: int, now_ns: int) -> None:
+        super().synced(batch, now_ns)
+        while self._votes_to_tell and self._votes_to_tell[0][0] <= batch:
+            _, term, candidate = self._votes_to_tell.popleft()
+            self._invariants.voted(self.id, term, candidate)
+
+
+def _vote_in(message: Message) -> tuple[int, ServerId] | None:
+    """The term and the candidate, if it says whom its sender votes for."""
+    if isinstance(message, VoteReply) and message.granted:
+        return message.term, message.target
+    if isinstance(message, RequestVote):
+        return message.term, message.source
+    return None

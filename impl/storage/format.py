@@ -189,8 +189,11 @@ def decode_snapshot(file: str, content: bytes) -> Snapshot:
     return Snapshot(description.index, description.term, description.configuration, content[data_offset:])
 
 
-def kinds_of_batches(data: bytes) -> frozenset[str]:
-    """What is in whole batches, perhaps behind a segment's header: "term", "vote", "entries", "restart"."""
+def kinds_of_batches(data: bytes, server: str) -> frozenset[str]:
+    """What is in whole batches, perhaps behind a segment's header: "term", "vote", "entries", "restart".
+
+    The `server`'s vote for itself is no "vote": it goes with a new "term".
+    """
     kinds: set[str] = set()
     offset = SEGMENT_HEADER_BYTES if data.startswith(SEGMENT_MAGIC) else 0
     while offset + BATCH_HEADER_BYTES <= len(data):
@@ -200,7 +203,7 @@ def kinds_of_batches(data: bytes) -> frozenset[str]:
         payload = data[offset + BATCH_HEADER_BYTES : offset + BATCH_HEADER_BYTES + length]
         batch = msgspec.msgpack.decode(payload, type=Batch)
         if batch.hard_state is not None:
-            kinds.add("term" if batch.hard_state.vote is None else "vote")
+            kinds.add("term" if batch.hard_state.vote in (None, server) else "vote")
         if batch.entries:
             kinds.add("entries")
         if batch.restart is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from impl.raft import Configuration, Entry, EntryKind, Raft, Role, Snapshot
+from impl.raft import NEVER_NS, Configuration, Entry, EntryKind, Raft, RequestVote, Role, Snapshot
 from impl.raft.cluster import Cluster
 from impl.raft.invariants import PropertyViolated, RaftInvariants
 from impl.raft.settings import Setting
@@ -187,6 +187,38 @@ def test_a_server_that_leads_a_term_again_after_a_restart_is_seen() -> None:
     invariants.stopped("1")
     with pytest.raises(PropertyViolated, match="again after a restart"):
         invariants.started(lives[1])
+
+
+def voter(invariants: RaftInvariants) -> Raft:
+    """A server in term 1 that knows of no vote, as after a restart, long after it heard a leader."""
+    core = follower("1", core=invariants.watching(Raft))
+    core.leader_contact_ns = -NEVER_NS
+    return core
+
+
+def test_a_vote_that_others_were_told_of_and_the_disk_was_not_is_seen_when_there_is_a_second_one() -> None:
+    invariants = RaftInvariants()
+    core = voter(invariants)
+    core.receive(RequestVote("2", "1", 2, 0, 0, False), 0)
+    core.synced(core.take().batch, 0)
+    invariants.stopped("1")
+    core = voter(invariants)
+    core.receive(RequestVote("3", "1", 2, 0, 0, False), 0)
+    batch = core.take().batch
+    with pytest.raises(PropertyViolated, match="One Vote: 1 votes for 3 in term 2, where it has voted for 2"):
+        core.synced(batch, 0)
+
+
+def test_a_vote_that_nobody_was_told_of_may_be_forgotten() -> None:
+    invariants = RaftInvariants()
+    core = voter(invariants)
+    core.receive(RequestVote("2", "1", 2, 0, 0, False), 0)
+    core.take()  # and the power fails before that is on disk
+    invariants.stopped("1")
+    core = voter(invariants)
+    core.receive(RequestVote("3", "1", 2, 0, 0, False), 0)
+    core.synced(core.take().batch, 0)
+    assert invariants.violation is None
 
 
 def applied(*entries: Entry) -> RaftInvariants:

@@ -52,6 +52,9 @@ CRASH_EXIT_CODE = 70
 """Of a process that ends with an exception (sysexits.h: EX_SOFTWARE)."""
 
 
+_Trap = tuple[CrashStep, str, Callable[[], None] | None]
+
+
 class _Node:
     """A host, what it has, and what runs on it."""
 
@@ -64,7 +67,7 @@ class _Node:
         self.watch: Watch | None = None
         self.ended = asyncio.Event()
         self.log: TextIO | None = None
-        self.traps: list[tuple[CrashStep, str, Callable[[], None] | None]] = []
+        self.traps: list[_Trap] = []
         self.lives = 0
 
 
@@ -292,7 +295,7 @@ class SimCluster:
         return [
             name
             for name in at.disk.names()
-            if record == "any" or (at.watch is not None and record in at.watch.records(name, b""))
+            if record == "any" or (at.watch is not None and record in at.watch.records(node, name, b""))
         ]
 
     async def set_trap(
@@ -310,14 +313,24 @@ class SimCluster:
     def _stepped(self, node: str, step: CrashStep, file: str, data: bytes) -> None:
         """The disk has come to a step: whether a trap waits for it."""
         at = self._nodes[node]
-        records = frozenset() if at.watch is None else at.watch.records(file, data)
-        hit = [trap for trap in at.traps if trap[0] == step and trap[1] in ("any", *records)]
-        if hit:
-            self._power_off(at, f"power cut when {hit[0][1]} was {step}")
-            for _, _, sprung in hit:
-                if sprung is not None:
-                    with self._loop.outside():
-                        harness_context().run(sprung)
+        records = frozenset() if at.watch is None else at.watch.records(node, file, data)
+        reached = [trap for trap in at.traps if trap[1] in ("any", *records)]
+        self._spring(at, [trap for trap in reached if trap[0] == step])
+        if step == "synced" and any(trap[0] == "sent" for trap in reached):
+            # The end of a flush and what the process does then are one callback: the next one is after both.
+            with self._loop.outside():
+                harness_context().run(self._loop.call_soon, self._sent, at, reached)
+
+    def _sent(self, at: _Node, reached: Sequence[_Trap]) -> None:
+        self._spring(at, [trap for trap in reached if trap[0] == "sent" and trap in at.traps])
+
+    def _spring(self, at: _Node, traps: Sequence[_Trap]) -> None:
+        if traps:
+            self._power_off(at, f"power cut when {traps[0][1]} was {traps[0][0]}")
+        for _, _, sprung in traps:
+            if sprung is not None:
+                with self._loop.outside():
+                    harness_context().run(sprung)
 
     def _disarm(self, at: _Node) -> None:
         at.traps.clear()

@@ -71,8 +71,8 @@ class Watch(Protocol):
         """One callback of the node's process has run."""
         ...
 
-    def records(self, file: str, data: bytes) -> frozenset[str]:
-        """What kinds of record are in what is being written: the names that crash points go by."""
+    def records(self, node: str, file: str, data: bytes) -> frozenset[str]:
+        """What kinds of record are in what the node is writing: the names that crash points go by."""
         ...
 
 

@@ -10,7 +10,8 @@ Rules
    anything that arrived was not read, or if something arrives later, the peer gets a reset.
 4. A stream that is silent while its peer may be gone asks after it (keep-alive), and breaks if nobody
    answers. So do both ends of a stream over a link that was cut.
-5. A host that has lost power says nothing, and answers what comes in for its former streams with a reset.
+5. A host that has lost power says nothing more (what had left it arrives), and answers what comes in for its
+   former streams with a reset.
 
 Streams are modelled by segments (one per write), not by packets: there is no congestion, and a peer that does
 not read is sent everything all the same.
@@ -24,6 +25,7 @@ import os
 from collections import deque
 from collections.abc import Iterable
 from contextvars import copy_context
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.worlds import ORDINARY
@@ -94,6 +96,8 @@ class End(asyncio.Transport):
         """How many segments have been sent,"""
         self._arrived = 0
         """and how many of them have arrived."""
+        self._lost = 0
+        """The first that is lost and waits to be sent again; it has arrived if it is not above `_arrived`."""
         self._ended = False
         """Whether a FIN is among those sent,"""
         self._end_arrived = False
@@ -223,7 +227,11 @@ class End(asyncio.Transport):
         departure = self._network.departures.at(wire.segment_place, wire.segments, wire.shape)
         if departure is None or departure.kind == "twice":  # the kernel drops what comes twice
             return 0
-        return departure.delay_ns if departure.kind == "late" else RETRANSMIT_NS_MIN
+        if departure.kind == "late":
+            return departure.delay_ns
+        if self._lost <= self._arrived:
+            self._lost = self._sent
+        return RETRANSMIT_NS_MIN
 
     def _arrive(self, number: int) -> None:
         """The segment of this number is due at the peer's host."""
@@ -385,9 +393,13 @@ class End(asyncio.Transport):
             self._shut()
 
     def vanish(self) -> None:
-        """The host has lost power."""
+        """The host has lost power: what is on its way arrives, but nothing is sent again."""
         self._closing = self._closed = True
+        flight = self._flight
         self._forget()
+        if not self._stuck:
+            before_lost = self._lost - self._arrived - 1 if self._lost > self._arrived else None
+            self._flight = deque(islice(flight, before_lost))
         self.peer.ask()
 
     def _reset(self) -> None:
@@ -413,7 +425,7 @@ class End(asyncio.Transport):
 
     def _forget(self) -> None:
         self._gone = True
-        self._flight.clear()
+        self._flight = deque()
         self._flight_bytes = 0
         self.host.ends.pop(self, None)
 

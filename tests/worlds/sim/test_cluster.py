@@ -406,7 +406,7 @@ WATCHED = """
             if Program.steps > 10:
                 raise ValueError("more than ten steps")
             self.seen.append(f"saw {node}")
-        def records(self, file, data):
+        def records(self, node, file, data):
             return frozenset({file, data.decode()})
     class Program:
         steps = 0
@@ -472,7 +472,7 @@ def test_a_violation_stops_everything_where_it_is_and_is_told_once(
     on_cluster(scenario)
 
 
-@pytest.mark.parametrize("step", ["written", "synced"])
+@pytest.mark.parametrize("step", ["written", "synced", "sent"])
 def test_a_trap_waits_for_its_own_kind_of_record(
     step: CrashStep, on_cluster: OnCluster, program: Make
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from harness.worlds import Shape
 from harness.worlds.sim.departures import Departure
 from harness.worlds.sim.loop import NotSimulated
 from harness.worlds.sim.streams import (
@@ -343,6 +344,31 @@ def test_one_direction_can_end_before_the_other(on_net: OnNet) -> None:
 
 
 # --- Hosts that vanish
+
+
+def test_what_a_host_had_sent_when_it_lost_power_arrives(on_net: OnNet) -> None:
+    async def scenario(net: Net) -> None:
+        ours, theirs = await joined(net)
+        theirs.transport.write(b"a")
+        await asyncio.sleep(0)
+        net.power_off("n2")
+        await net.until(2)
+        assert ours.heard() == ["a"]
+
+    on_net(scenario)
+
+
+def test_what_a_host_without_power_should_send_again_is_lost_with_all_behind_it(on_net: OnNet) -> None:
+    async def scenario(net: Net) -> None:
+        ours, theirs = await joined(net)
+        for number, kind in enumerate(("first", "lost", "behind"), 1):
+            net.network.shape({("n2", "n1"): Shape(lost=float(number == 2))})
+            theirs.transport.write(kind.encode())
+        net.power_off("n2")
+        await net.until(2)
+        assert ours.heard() == ["first"]
+
+    on_net(scenario)
 
 
 def test_a_host_that_loses_power_says_nothing_and_who_waits_for_it_learns_of_it_by_asking(
