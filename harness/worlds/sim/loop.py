@@ -31,6 +31,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 from harness.worlds.sim import graveyard
@@ -52,6 +53,8 @@ ENDING_SECONDS = 60.0
 
 _TIMERS_KEPT = 1000
 """Cancelled timers are dropped once so many more are set than were left the last time."""
+
+_HERE, _LIBRARY = Path(__file__).parent, Path(asyncio.__file__).parents[1]
 
 _TRACE_FACTOR = 0x9E3779B97F4A7C15
 _TRACE_MASK = (1 << 64) - 1
@@ -177,11 +180,7 @@ class SimulatedLoop(Endpoints):
 
     def refuse(self, call: str, use: str) -> NotSimulated:
         """The exception for whoever runs, which ends the simulation whatever a process makes of it."""
-        here = Path(__file__).parent
-        frame = sys._getframe(1)
-        while frame.f_back is not None and Path(frame.f_code.co_filename).parent == here:
-            frame = frame.f_back
-        where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        where = _caller(sys._getframe(1))
         if self.running is None:
             return NotSimulated(f"{call} at {where}: in a simulation, use {use}")
         error = NotSimulated(f"{self.running.name} calls {call} at {where}: a simulated process uses {use}")
@@ -477,6 +476,20 @@ class SimulatedLoop(Endpoints):
 
     def _write_to_self(self) -> None:
         """Nobody sleeps."""
+
+
+def _caller(frame: FrameType | None) -> str:
+    """The line that called into this package, if it was by way of Python's library: of who called that."""
+    found = None
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if path.parent != _HERE:
+            found = found or frame
+            if path.is_absolute() and (_LIBRARY not in path.parents or "site-packages" in path.parts):
+                found = frame
+                break
+        frame = frame.f_back
+    return f"{found.f_code.co_filename}:{found.f_lineno}" if found is not None else "nowhere"
 
 
 def _nothing() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,7 +49,14 @@ class Process:
         self.network: ProcessNetwork | None = None
         """Where asyncio's own `create_connection` and the like lead."""
         self.wall_ns: Callable[[], int] = lambda: 0
-        """The time of what it logs."""
+        self.monotonic_ns: Callable[[], int] = lambda: 0
+        """What its node's clock shows: its `time.time()` and `time.monotonic()`."""
+        self.random = Random(number)
+        """Its random port, and what it draws from the module `random` and the like."""
+        self.argv: list[str] = []
+        self.environ: dict[str, str] = {}
+        self.starting = False
+        """It has not come to its `asyncio.run` yet."""
         self.log: Callable[[str], None] = lambda text: None
         """Writes to its log."""
         self.ended: Callable[[str], None] = lambda status: None
