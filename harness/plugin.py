@@ -22,7 +22,7 @@ import pytest
 if TYPE_CHECKING:
     from harness.history import History
     from harness.progress import Phases
-    from harness.run import Follower, Result, Test
+    from harness.run import Follower, Problem, Test
     from harness.store import Results, TestRecord
     from harness.worlds import Cluster, World
 
@@ -211,7 +211,7 @@ def _record(config: pytest.Config, workload: str, nemesis: str) -> TestRecord:
     defaults = workload_of(workload)
     agent = _value(config, "agent")
     return TestRecord(
-        name=re.sub(r"[^\w.-]+", "-", f"{workload}-{nemesis}"),
+        name=re.sub(r"[^\w.-]+", "-", f"{defaults.name}-{nemesis}"),
         started=now(),
         command=_command(config, workload, nemesis),
         seed=_value(config, "seed"),
@@ -259,9 +259,10 @@ def splitbrain_promise(request: pytest.FixtureRequest) -> Promise:
     config: pytest.Config = request.config
     record = _record(config, workload, nemesis)
     test = _test_of(record)
-    words = test.system.promise(workload, test.options)
+    promised = test.workload.name
+    words = test.system.promise(promised, test.options)
     if words is None:
-        pytest.skip(f"skipped: {test.system.name} promises nothing of {workload} with --reads={record.reads}")
+        pytest.skip(f"skipped: {test.system.name} promises nothing of {promised} with --reads={record.reads}")
     record.promise = words
     return Promise(config, record, test)
 
@@ -303,10 +304,10 @@ class Promise:
         self._describe()
         store.write_test(directory, self._record)
         world = registry.world(self._record.world)
-        result, phases = self._drive(world, directory)
+        problems, phases = self._drive(world, directory)
         history = History.read(directory / "history.jsonl", keep=True)
         safety_only = self._test.nemesis.safety_only
-        results = conclude(directory, history, self._checkers(), result.problems, safety_only)
+        results = conclude(directory, history, self._checkers(), problems, safety_only)
         if self._record.world == _SIMULATED_WORLD:
             self._spell_out(world, directory, history, phases, results)
         return directory, results
@@ -348,13 +349,13 @@ class Promise:
 
         return checkers_of(self._test)
 
-    def _drive(self, world: World, directory: Path) -> tuple[Result, Phases]:
+    def _drive(self, world: World, directory: Path) -> tuple[Sequence[Problem], Phases]:
         """The run itself, its progress shown through pytest's capture."""
         import asyncio
 
         from harness.inspection import keep
         from harness.progress import Phases, Progress
-        from harness.run import run
+        from harness.run import run_in
 
         capture: Any = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
@@ -370,8 +371,10 @@ class Promise:
 
             try:
                 with progress.shown():
-                    running = run(self._test, world, directory, phases, followers=followers, inspect=inspect)
-                    return world.run(running), phases
+                    problems = run_in(
+                        self._test, world, directory, phases, followers=followers, inspect=inspect
+                    )
+                    return problems, phases
             except asyncio.CancelledError:
                 raise KeyboardInterrupt from None
             finally:

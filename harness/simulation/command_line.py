@@ -109,7 +109,11 @@ def _sweep(options: argparse.Namespace) -> int:
     try:
         seeds, plan = parse_seeds(options.seeds), _plan(options)
         for workload in plan.workloads:
-            test_of(plan.record(workload, seeds[0]))
+            test = test_of(plan.record(workload, seeds[0]))
+            if test.system.promise(test.workload.name, test.options) is None:
+                raise ValueError(
+                    f"{test.system.name} promises nothing of {workload}: name another --workload"
+                )
     except (ValueError, UnknownName, NemesisError) as error:
         return _complain(f"splitbrain sweep: {error}", USAGE_ERROR)
     console = Console(highlight=False)
@@ -165,6 +169,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _shrink(options: argparse.Namespace) -> int:
+    from harness.cli import workload
     from harness.registry import UnknownName
     from harness.simulation import words
     from harness.simulation.scenario import BrokenScenario, encode, read, simulate, simulate_seed
@@ -182,7 +187,7 @@ def _shrink(options: argparse.Namespace) -> int:
             if len(plan.workloads) != 1:
                 return _complain("splitbrain shrink: a seed needs one --workload", USAGE_ERROR)
             scenario = simulate_seed(plan.record(plan.workloads[0], int(options.scenario))).scenario
-            path = Path(f"{plan.workloads[0]}-{options.scenario}.json")
+            path = Path(f"{workload(plan.workloads[0]).name}-{options.scenario}.json")
         else:
             scenario = read(path)
         small = shrink(scenario, runs_max=options.runs or RUNS_MAX, on_progress=on_progress)

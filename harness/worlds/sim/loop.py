@@ -34,6 +34,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+from harness.worlds import WorldError
 from harness.worlds.sim import graveyard
 from harness.worlds.sim.endpoints import Endpoints
 from harness.worlds.sim.process import Details, Process, current_process, harness_context, process_of
@@ -60,11 +61,11 @@ _TRACE_FACTOR = 0x9E3779B97F4A7C15
 _TRACE_MASK = (1 << 64) - 1
 
 
-class Deadlock(Exception):
+class Deadlock(WorldError):
     """Nothing can ever happen again: the message says which tasks wait, and for what."""
 
 
-class Livelock(Exception):
+class Livelock(WorldError):
     """Callbacks go on for ever in one moment of virtual time: the message says which tasks there are."""
 
 

@@ -12,16 +12,15 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from harness.worlds import WorldError
+
 if TYPE_CHECKING:
     from harness.worlds.sim.loop import Callback
     from harness.worlds.sim.network import ProcessNetwork
 
 
-class NotSimulated(BaseException):
-    """A simulated process has asked the real machine for something: use the ports instead.
-
-    No `Exception`, lest the process takes it for an error of its own and goes on.
-    """
+class NotSimulated(WorldError):
+    """A simulated process has asked the real machine for something: the message says what to use instead."""
 
 
 class Exited(BaseException):

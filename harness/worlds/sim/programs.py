@@ -36,7 +36,6 @@ import importlib
 import importlib.util
 import random
 import sys
-import traceback
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +44,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, Protocol
 
+from harness.raised import raised
 from harness.worlds import SetupError
 from harness.worlds.sim.clock import Clock
 from harness.worlds.sim.disk import ProcessDisk
@@ -149,7 +149,7 @@ def started_by(argv: Sequence[str]) -> Callable[[], Program]:
         try:
             make = getattr(module(), "program", None)
         except Exception as error:
-            raise SetupError(f"{path}: {_told(error)}") from error
+            raise SetupError(f"{path}: {raised(error)}") from error
         if make is not None:
             return partial(make, list(arguments))
     return partial(Script, code, package)
@@ -173,7 +173,7 @@ def _compiled(path: Path) -> CodeType:
     except OSError as error:
         raise SetupError(f"{path}: {error.strerror}") from error
     except SyntaxError as error:
-        raise SetupError(f"{path}: {_told(error)}") from error
+        raise SetupError(f"{path}: {raised(error)}") from error
 
 
 @lru_cache(maxsize=64)
@@ -207,9 +207,3 @@ def _beside(path: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(folder)
-
-
-def _told(error: Exception) -> str:
-    """What was raised, and where."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
