@@ -70,7 +70,9 @@ def _count(text: str) -> int:
 _OPTIONS = (
     _Option("world", "where nodes live: netns, sim, memory, or module:Class (default: netns, or else sim)"),
     _Option("system", "what is tested: proconsul, etcd, memory, or module:Class", _DEFAULT_SYSTEM),
-    _Option("workload", "comma-separated: register, set, session, watch, gossip (default: all)"),
+    _Option(
+        "workload", "comma-separated: register, set, session, watch, gossip, or module:Class (default: all)"
+    ),
     _Option(
         "nemesis",
         "none, all, swarm, or comma-separated: partition, kill, pause, and in the simulator power, "
@@ -236,7 +238,10 @@ def _record(config: pytest.Config, workload: str, nemesis: str) -> TestRecord:
 def _command(config: pytest.Config, workload: str, nemesis: str) -> list[str]:
     """The argv that does this one run again."""
     paths = [arg for arg in config.invocation_params.args if not str(arg).startswith("-")]
-    targets = [str(path) for path in paths if Path(str(path).split("::")[0]).exists()] or ["harness/"]
+    if config.option.pyargs:
+        targets = ["--pyargs", *map(str, paths)]
+    else:
+        targets = [str(path) for path in paths if Path(str(path).split("::")[0]).exists()] or ["harness/"]
     command = ["pytest", *targets, f"--workload={workload}", f"--nemesis={nemesis}"]
     for option in _OPTIONS:
         value = getattr(config.option, option.destination)

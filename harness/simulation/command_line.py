@@ -50,9 +50,11 @@ def add(commands: Any) -> None:
 
 
 def _add_plan(parser: argparse.ArgumentParser, workload: str) -> None:
-    parser.add_argument("--workload", default=workload, help=f"comma-separated (default: {workload})")
+    parser.add_argument(
+        "--workload", default=workload, help=f"comma-separated, also module:Class (default: {workload})"
+    )
     parser.add_argument("--nemesis", default="swarm", help="as for pytest; swarm: another mixture per seed")
-    parser.add_argument("--system", default="proconsul")
+    parser.add_argument("--system", default="proconsul", help="also module:Class (default: proconsul)")
     parser.add_argument("--agent", help="run this command as the system's agent")
     parser.add_argument("--reads", default="consistent", choices=("consistent", "default", "stale"))
     parser.add_argument("--nodes", type=int, default=5)
@@ -152,6 +154,7 @@ def _replay(options: argparse.Namespace) -> int:
 
     try:
         scenario = read(options.scenario)
+        scenario.test(options.world)  # so that what cannot be run is told before anything else
         _say(words.script(scenario))
         directory, results, notes = replay(scenario, options.world, options.store)
     except BrokenScenario as error:

@@ -48,7 +48,7 @@ def _operation(scenario: Scenario, one: Invocation) -> str:
     if one.f == "cas" and isinstance(one.value, list):
         what += f": {one.value[0]} -> {one.value[1]}"
     elif one.value is not None:
-        what += f" := {one.value}"
+        what += f" := {one.value}" if one.f == "write" else f" {one.value}"
     return f"client {one.thread} of n{node}: {what}"
 
 

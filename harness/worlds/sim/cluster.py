@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TextIO
 
 from harness.worlds import (
@@ -352,7 +353,7 @@ class SimCluster:
     def _report(self, process: Process, error: BaseException) -> None:
         """What ended a process, in its log."""
         if getattr(error, "code", None) is None:
-            process.log("".join(traceback.format_exception(error)))
+            process.log("".join(traceback.format_exception(error.with_traceback(_own(error.__traceback__)))))
         else:
             process.log(f"{error}\n")
 
@@ -380,6 +381,14 @@ def _program(process: Process, make: Callable[[], Program]) -> Program:
             return make()
     finally:
         os.environ = harness  # noqa: B003 (it is the same as before)
+
+
+def _own(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback from where the program itself begins."""
+    own = trace
+    while own is not None and Path(own.tb_frame.f_code.co_filename).parent == Path(__file__).parent:
+        own = own.tb_next
+    return own or trace
 
 
 def _exit_code(error: Exception) -> int:

@@ -140,7 +140,7 @@ def started_by(argv: Sequence[str]) -> Callable[[], Program]:
         name, path = _found(argv[2])
         package, arguments, module = name.rpartition(".")[0], argv[3:], partial(importlib.import_module, name)
     elif len(argv) >= 2 and argv[1].endswith(".py"):
-        path = Path(argv[1])
+        path = Path(argv[1]).absolute()
         package, arguments, module = None, argv[2:], partial(_by_path, path)
     else:
         raise SetupError(f"the sim world starts `python -m MODULE` and `python FILE.py`, not {list(argv)!r}")
