@@ -153,8 +153,9 @@ def workload(name: str) -> Workload:
     """The workload of that name, or of a class given as `module:Class`. Raises `registry.UnknownName`."""
     import workloads
     from harness import registry
+    from harness.run import Workload
 
-    made: Workload = registry.find("workload", name, workloads.registry())()
+    made: Workload = registry.find("workload", name, workloads.registry(), Workload)
     return made
 
 

@@ -63,10 +63,11 @@ def judge(
     must never happen counts, and trouble with the run itself.
     """
     verdicts = [check(checker, history, CHECK_TIMEOUT) for checker in checkers]
+    # Problems first: of reasons that weigh the same, they are what the verdicts' doubt comes from.
     reasons: list[tuple[Outcome, str]] = [
-        (outcome_of(verdict), f"{verdict.checker}: {verdict.summary}") for verdict in verdicts
+        (_BY_PROBLEM[problem.kind], problem.message) for problem in problems
     ]
-    reasons += [(_BY_PROBLEM[problem.kind], problem.message) for problem in problems]
+    reasons += [(outcome_of(verdict), f"{verdict.checker}: {verdict.summary}") for verdict in verdicts]
     if not verdicts:
         reasons.append(("unknown", "nothing was checked"))
     elif safety_only:

@@ -22,7 +22,7 @@ import pytest
 if TYPE_CHECKING:
     from harness.history import History
     from harness.progress import Phases
-    from harness.run import Follower, Result, Test
+    from harness.run import Follower, Problem, Test
     from harness.store import Results, TestRecord
     from harness.worlds import Cluster, World
 
@@ -72,7 +72,7 @@ _OPTIONS = (
     _Option("system", "what is tested: proconsul, etcd, memory, or module:Class", _DEFAULT_SYSTEM),
     _Option(
         "workload",
-        "all, or comma-separated: register, set, session, watch, append, gossip "
+        "all, or comma-separated: register, set, session, watch, append, gossip, or module:Class "
         "(default: register,set,gossip; with --nightly: all)",
     ),
     _Option(
@@ -216,7 +216,7 @@ def _record(config: pytest.Config, workload: str, nemesis: str) -> TestRecord:
     defaults = workload_of(workload)
     agent = _value(config, "agent")
     return TestRecord(
-        name=re.sub(r"[^\w.-]+", "-", f"{workload}-{nemesis}"),
+        name=re.sub(r"[^\w.-]+", "-", f"{defaults.name}-{nemesis}"),
         started=now(),
         command=_command(config, workload, nemesis),
         seed=_value(config, "seed"),
@@ -241,7 +241,10 @@ def _record(config: pytest.Config, workload: str, nemesis: str) -> TestRecord:
 def _command(config: pytest.Config, workload: str, nemesis: str) -> list[str]:
     """The argv that does this one run again."""
     paths = [arg for arg in config.invocation_params.args if not str(arg).startswith("-")]
-    targets = [str(path) for path in paths if Path(str(path).split("::")[0]).exists()] or ["harness/"]
+    if config.option.pyargs:
+        targets = ["--pyargs", *map(str, paths)]
+    else:
+        targets = [str(path) for path in paths if Path(str(path).split("::")[0]).exists()] or ["harness/"]
     command = ["pytest", *targets, f"--workload={workload}", f"--nemesis={nemesis}"]
     for option in _OPTIONS:
         value = getattr(config.option, option.destination)
@@ -264,9 +267,10 @@ def splitbrain_promise(request: pytest.FixtureRequest) -> Promise:
     config: pytest.Config = request.config
     record = _record(config, workload, nemesis)
     test = _test_of(record)
-    words = test.system.promise(workload, test.options)
+    promised = test.workload.name
+    words = test.system.promise(promised, test.options)
     if words is None:
-        pytest.skip(f"skipped: {test.system.name} promises nothing of {workload} with --reads={record.reads}")
+        pytest.skip(f"skipped: {test.system.name} promises nothing of {promised} with --reads={record.reads}")
     record.promise = words
     return Promise(config, record, test)
 
@@ -308,10 +312,10 @@ class Promise:
         self._describe()
         store.write_test(directory, self._record)
         world = registry.world(self._record.world)
-        result, phases = self._drive(world, directory)
+        problems, phases = self._drive(world, directory)
         history = History.read(directory / "history.jsonl", keep=True)
         safety_only = self._test.nemesis.safety_only
-        results = conclude(directory, history, self._checkers(), result.problems, safety_only)
+        results = conclude(directory, history, self._checkers(), problems, safety_only)
         if self._record.world == _SIMULATED_WORLD:
             self._spell_out(world, directory, history, phases, results)
         return directory, results
@@ -353,13 +357,13 @@ class Promise:
 
         return checkers_of(self._test)
 
-    def _drive(self, world: World, directory: Path) -> tuple[Result, Phases]:
+    def _drive(self, world: World, directory: Path) -> tuple[Sequence[Problem], Phases]:
         """The run itself, its progress shown through pytest's capture."""
         import asyncio
 
         from harness.inspection import keep
         from harness.progress import Phases, Progress
-        from harness.run import run
+        from harness.run import run_in
 
         capture: Any = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
@@ -375,8 +379,10 @@ class Promise:
 
             try:
                 with progress.shown():
-                    running = run(self._test, world, directory, phases, followers=followers, inspect=inspect)
-                    return world.run(running), phases
+                    problems = run_in(
+                        self._test, world, directory, phases, followers=followers, inspect=inspect
+                    )
+                    return problems, phases
             except asyncio.CancelledError:
                 raise KeyboardInterrupt from None
             finally:

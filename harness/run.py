@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,9 +45,9 @@ from harness.history import History, Op
 from harness.interpreter import Client as Client
 from harness.interpreter import Interpreter
 from harness.recorder import Recorder, Unwritable
-from harness.systems import Options, System
+from harness.systems import Options, System, tail_of_log
 from harness.verdict import Verdict, Violation
-from harness.worlds import Cluster, InjectionError, SetupError, World
+from harness.worlds import Cluster, InjectionError, SetupError, World, WorldError
 
 
 class Checker(Protocol):
@@ -71,26 +72,33 @@ class Follower(Protocol):
 
 
 class Workload(Protocol):
-    """Client, generator and checkers for one promise. A value: all state is in clients and generators."""
+    """Client, generator and checkers for one promise. A value: all state is in clients and generators.
+
+    A class that inherits from this one has the defaults of what it leaves out.
+    """
 
     name: str
-    time_limit: float
+    time_limit: float = 12.0
     """Seconds that the main phase takes if the command line does not say."""
-    rate: float
+    rate: float = 100.0
     """Operations per second of all clients together, if the command line does not say."""
 
+    @abstractmethod
     def generator(self, test: Test) -> Source:
         """The clients' operations; the run paces it (`rate`) and ends it (`time_limit`)."""
         ...
 
     def fault_seconds(self, system: System, options: Options) -> float:
-        """How long each fault should last at least, for its effects to be seen. 0: whatever suits."""
-        ...
+        """How long each fault should last at least, for its effects to be seen. 0, as by default: whatever
+        suits."""
+        return 0.0
 
     def final_generator(self, test: Test) -> Source:
-        """What clients do once everything is healed and the system has recovered (final reads), or None."""
-        ...
+        """What clients do once everything is healed and the system has recovered (final reads), or None, as
+        by default."""
+        return None
 
+    @abstractmethod
     def probe(self) -> Operation:
         """An operation that changes nothing, to find out whether a node serves."""
         ...
@@ -98,14 +106,16 @@ class Workload(Protocol):
     def recovery_seconds(self, test: Test) -> float:
         """How long `generator` goes on after the last heal at least, for the checkers to see a recovery.
 
-        0: only until every node has answered again.
+        0, as by default: only until every node has answered again.
         """
-        ...
+        return 0.0
 
+    @abstractmethod
     async def open(self, test: Test, cluster: Cluster, node: str) -> Client:
         """Open a client of the node. `Refused` or OSError if it does not take connections."""
         ...
 
+    @abstractmethod
     def checkers(self, test: Test) -> Sequence[Checker]:
         """What judges the history. Must need nothing but `test` (a stored run is checked again later)."""
         ...
@@ -286,6 +296,23 @@ async def run(
     later); the world is taken down then too.
     """
     return await _Run(test, world, directory, observer, followers, inspect).run()
+
+
+def run_in(
+    test: Test,
+    world: World,
+    directory: Path,
+    observer: Observer,
+    *,
+    followers: Sequence[Follower] = (),
+    inspect: Inspect | None = None,
+) -> Sequence[Problem]:
+    """`run` on the world's own event loop; returns the problems. That the world gave up is one, too."""
+    running = run(test, world, directory, observer, followers=followers, inspect=inspect)
+    try:
+        return world.run(running).problems
+    except WorldError as error:
+        return (Problem("harness", f"{type(error).__name__}: {error}"),)
 
 
 class _Run:
@@ -594,7 +621,8 @@ class _Run:
         for exit_ in cluster.exits:
             if not exit_.expected:
                 log = cluster.directory(exit_.node) / "log"
-                self._problem("crash", f"{exit_.node} ended on its own: {exit_.status} (log: {log})")
+                said = tail_of_log(cluster, exit_.node, 1).strip()
+                self._problem("crash", f"{exit_.node} ended on its own: {exit_.status} (log: {log}) {said}")
 
     def _judge_success(self, counts: Mapping[str, Mapping[str, int]]) -> None:
         if not counts and not any(problem.kind == "setup" for problem in self.problems):

@@ -50,9 +50,11 @@ def add(commands: Any) -> None:
 
 
 def _add_plan(parser: argparse.ArgumentParser, workload: str) -> None:
-    parser.add_argument("--workload", default=workload, help=f"all, or comma-separated (default: {workload})")
+    parser.add_argument(
+        "--workload", default=workload, help=f"all, or by comma, also module:Class (default: {workload})"
+    )
     parser.add_argument("--nemesis", default="swarm", help="as for pytest; swarm: another mixture per seed")
-    parser.add_argument("--system", default="proconsul")
+    parser.add_argument("--system", default="proconsul", help="also module:Class (default: proconsul)")
     parser.add_argument("--agent", help="run this command as the system's agent")
     parser.add_argument("--reads", default="consistent", choices=("consistent", "default", "stale"))
     parser.add_argument("--nodes", type=int, default=5)
@@ -110,7 +112,11 @@ def _sweep(options: argparse.Namespace) -> int:
     try:
         seeds, plan = parse_seeds(options.seeds), _plan(options)
         for workload in plan.workloads:
-            test_of(plan.record(workload, seeds[0]))
+            test = test_of(plan.record(workload, seeds[0]))
+            if test.system.promise(test.workload.name, test.options) is None:
+                raise ValueError(
+                    f"{test.system.name} promises nothing of {workload}: name another --workload"
+                )
     except (ValueError, UnknownName, NemesisError) as error:
         return _complain(f"splitbrain sweep: {error}", USAGE_ERROR)
     console = Console(highlight=False)
@@ -149,6 +155,7 @@ def _replay(options: argparse.Namespace) -> int:
 
     try:
         scenario = read(options.scenario)
+        scenario.test(options.world)  # so that what cannot be run is told before anything else
         _say(words.script(scenario))
         directory, results, notes = replay(scenario, options.world, options.store)
     except BrokenScenario as error:
@@ -166,6 +173,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _shrink(options: argparse.Namespace) -> int:
+    from harness.cli import workload
     from harness.registry import UnknownName
     from harness.simulation import words
     from harness.simulation.scenario import BrokenScenario, encode, read, simulate, simulate_seed
@@ -183,7 +191,7 @@ def _shrink(options: argparse.Namespace) -> int:
             if len(plan.workloads) != 1:
                 return _complain("splitbrain shrink: a seed needs one --workload", USAGE_ERROR)
             scenario = simulate_seed(plan.record(plan.workloads[0], int(options.scenario))).scenario
-            path = Path(f"{plan.workloads[0]}-{options.scenario}.json")
+            path = Path(f"{workload(plan.workloads[0]).name}-{options.scenario}.json")
         else:
             scenario = read(path)
         small = shrink(scenario, runs_max=options.runs or RUNS_MAX, on_progress=on_progress)

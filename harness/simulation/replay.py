@@ -11,7 +11,7 @@ from harness.cli import checkers_of
 from harness.history import History
 from harness.judge import conclude
 from harness.progress import Phases
-from harness.run import run
+from harness.run import run_in
 from harness.simulation.scenario import Scenario, encode
 from harness.store import MarkRecord, Results
 from harness.worlds import World
@@ -39,7 +39,7 @@ def replay(scenario: Scenario, world_name: str, root: Path) -> tuple[Path, Resul
         scenario.record(world_name),
         started=store.now(),
         command=["splitbrain", "replay", f"--world={world_name}", str(directory / "scenario.json")],
-        promise=test.system.promise(scenario.workload, test.options) or "nothing is promised",
+        promise=test.system.promise(test.workload.name, test.options) or "nothing is promised",
         marks=[
             MarkRecord(name=mark.name, start=sorted(mark.start), stop=sorted(mark.stop), colour=mark.colour)
             for mark in package.marks
@@ -47,7 +47,7 @@ def replay(scenario: Scenario, world_name: str, root: Path) -> tuple[Path, Resul
         versions=store.versions(),
     )
     store.write_test(directory, record)
-    result = world.run(run(test, world, directory, Phases()))
+    problems = run_in(test, world, directory, Phases())
     history = History.read(directory / "history.jsonl")
-    results = conclude(directory, history, checkers_of(test), result.problems, package.safety_only)
+    results = conclude(directory, history, checkers_of(test), problems, package.safety_only)
     return directory, results, notes

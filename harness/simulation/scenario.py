@@ -17,18 +17,18 @@ from typing import Any
 import msgspec
 
 from harness.cli import checkers_of, test_of
+from harness.cli import workload as workload_of
 from harness.generator import Operation, nanoseconds
 from harness.history import History
 from harness.history.op import decode_lines
 from harness.judge import judge
 from harness.progress import Phases
-from harness.run import Problem, Script, Test, run
+from harness.run import Script, Test, run_in
 from harness.simulation.script import Invocation, Scripted
 from harness.store import Results, TestRecord
 from harness.systems import Reads
 from harness.worlds.sim import Sim
 from harness.worlds.sim.departures import Departure
-from harness.worlds.sim.loop import Deadlock, Livelock, NotSimulated
 
 VERSION = 1
 
@@ -102,9 +102,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in parts)
 
     def record(self, world: str) -> TestRecord:
-        """The record of a run of it."""
+        """The record of a run of it. Raises `registry.UnknownName`."""
         return TestRecord(
-            name=f"{self.workload}-scenario",
+            name=f"{workload_of(self.workload).name}-scenario",
             started="",
             command=[],
             seed=self.entropy,
@@ -213,10 +213,7 @@ def _simulate(
     world, phases = Sim(departures), Phases()
     with TemporaryDirectory(prefix="splitbrain-") as folder:
         directory = Path(folder)
-        try:
-            problems = list(world.run(run(test, world, directory, phases)).problems)
-        except (Deadlock, Livelock, NotSimulated) as error:
-            problems = [Problem("harness", f"{type(error).__name__}: {error}")]
+        problems = run_in(test, world, directory, phases)
         # `History.read` would come back to the file, which is gone by then.
         history = History(decode_lines((directory / "history.jsonl").read_bytes()))
     results = judge(history, checkers_of(test), problems, test.nemesis.safety_only)

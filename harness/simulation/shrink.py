@@ -273,6 +273,15 @@ def _merge_clients(state: Shrinking) -> None:
                 break
 
 
+def _begin_at_once(state: Shrinking) -> None:
+    """What comes first comes right at the start."""
+    first = min(map(_at, (*state.best.operations, *state.best.faults)), default=0.0)
+    state.change(
+        operations=[_moved(one, -first) for one in state.best.operations],
+        faults=[_moved(one, -first) for one in state.best.faults],
+    )
+
+
 def _round_times(state: Shrinking) -> None:
     """Times that are easy to read, as few digits as will do."""
     for digits in (1, 2, 3):
@@ -292,6 +301,11 @@ def _round_times(state: Shrinking) -> None:
 def _at(item: Any) -> float:
     at: float = item.at
     return at
+
+
+def _moved(item: Any, seconds: float) -> Any:
+    changed: Any = msgspec.structs.replace(item, at=_at(item) + seconds)
+    return changed
 
 
 def _rounded(item: Any, digits: int) -> Any:
@@ -318,6 +332,7 @@ _PASSES: Sequence[Callable[[Shrinking], None]] = (
     _soften_faults,
     _merge_clients,
     _drop_clients,
+    _begin_at_once,
     _shorten,
     _round_times,
 )

@@ -15,6 +15,8 @@ from random import Random
 
 import msgspec
 
+from harness import registry
+from harness.cli import workload as workload_of
 from harness.simulation.scenario import Scenario, Simulated, encode, simulate_seed
 from harness.store import Outcome, TestRecord
 from harness.systems import Reads
@@ -42,14 +44,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def record(self, workload: str, seed: int) -> TestRecord:
         """The record of one run."""
-        from harness import registry
-        from harness.cli import workload as workload_of
-
         defaults = workload_of(workload)
         random = Random(f"{seed}/knobs")
         knobs = registry.system(self.system).knobs(random)
         return TestRecord(
-            name=f"{workload}-{self.nemesis}",
+            name=f"{defaults.name}-{self.nemesis}",
             started="",
             command=[],
             seed=seed,
@@ -180,7 +179,8 @@ def sweep(
         tally.add(done)
         if done.scenario is not None and failures is not None:
             failures.mkdir(parents=True, exist_ok=True)
-            (failures / f"{done.workload}-{done.seed}.json").write_bytes(encode(done.scenario))
+            name = workload_of(done.workload).name
+            (failures / f"{name}-{done.seed}.json").write_bytes(encode(done.scenario))
         on_seed(done, tally)
     return tally
 

@@ -50,7 +50,7 @@ def _operation(scenario: Scenario, one: Invocation) -> str:
     elif one.f == "txn" and isinstance(one.value, list):
         what = ", ".join(f"{f} {key}" if f == "r" else f"{f} {key} {value}" for f, key, value in one.value)
     elif one.value is not None:
-        what += f" := {one.value}"
+        what += f" := {one.value}" if one.f == "write" else f" {one.value}"
     return f"client {one.thread} of n{node}: {what}"
 
 

@@ -6,13 +6,15 @@ Nothing else in the harness knows a system by name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from harness.history import Versioned
-from harness.worlds import Cluster
+from harness.worlds import Cluster, SetupError
 
 Reads = Literal["consistent", "default", "stale"]
 
@@ -107,52 +109,100 @@ class MembershipBounds:
 
 
 class System(Protocol):
-    """A system under test, bound to one cluster."""
+    """A system under test. A class that inherits from this one has the defaults of what it leaves out."""
 
     name: str
 
+    @abstractmethod
     def promise(self, workload: str, options: Options) -> str | None:
-        """What it promises of this workload under these options, in a sentence with its source.
+        """What it promises of this workload (by its name) under these options, in a sentence with its source.
 
         None: nothing, and the workload is skipped aloud.
         """
         ...
 
     def missing(self, options: Options) -> str | None:
-        """What is not installed here and how to get it, or None."""
-        ...
+        """What is not installed here and how to get it, or None, as by default."""
+        return None
 
     def knobs(self, random: Random) -> Mapping[str, str]:
-        """Settings of its own that a sweep varies, so that what is rare comes often; {} if there are none."""
-        ...
+        """Settings of its own that a sweep varies, so that what is rare comes often; {}, as by default, if
+        there are none."""
+        return {}
 
+    @abstractmethod
     async def start(self, cluster: Cluster, options: Options, node: str) -> None:
         """Start the node's agent, for the first time or again over its data."""
         ...
 
+    @abstractmethod
     async def await_ready(self, cluster: Cluster, options: Options, timeout: float) -> None:
-        """Return once the whole cluster serves; SetupError, with the end of a log, if it does not."""
+        """Return once the whole cluster serves; SetupError, with the end of a log, if it does not.
+
+        `await_nodes` does it, for who knows when a node is ready.
+        """
         ...
 
     async def leader(self, cluster: Cluster, options: Options) -> str | None:
-        """The node that a majority of those that answer call leader, if any."""
-        ...
+        """The node that a majority of those that answer call leader, if any; none by default."""
+        return None
 
     async def kv(self, cluster: Cluster, options: Options, node: str) -> KV:
-        """Open a client. Raises Refused if the node does not take connections."""
-        ...
+        """Open a client. Raises Refused if the node does not take connections.
+
+        By default there are none: SetupError.
+        """
+        raise SetupError(f"{self.name} has no key-value interface: it needs a --workload of its own")
 
     async def members(self, cluster: Cluster, options: Options, node: str) -> dict[str, str]:
-        """Each member's status as this node sees it: "alive", "suspect", "failed" or "left"."""
-        ...
+        """Each member's status as this node sees it: "alive", "suspect", "failed" or "left".
+
+        By default there is no membership: SetupError.
+        """
+        raise SetupError(f"{self.name} has no gossip membership")
 
     def membership_bounds(self, options: Options) -> MembershipBounds | None:
-        """None if it has no gossip membership."""
-        ...
+        """None, as by default, if it has no gossip membership."""
+        return None
 
+    @abstractmethod
     def recovery_bound(self, options: Options) -> float:
         """Seconds after the last heal within which operations must succeed on every node again."""
         ...
+
+
+async def await_nodes(
+    cluster: Cluster, timeout: float, not_ready: Callable[[str], Awaitable[str]], *, poll: float = 0.05
+) -> None:
+    """Return once every node is ready. Raises SetupError, with the end of its log, for one that is not.
+
+    `not_ready(node)`: why it is not, or ""; what it raises of `Refused`, `Indeterminate`, OSError and
+    TimeoutError (or takes longer than 2 s) is a reason, too. Asked again every `poll` seconds.
+    """
+    waiting: dict[str, str] = {}
+
+    async def await_node(node: str) -> None:
+        while True:
+            if not cluster.running(node):
+                raise SetupError(f"{node} ended by itself:\n{tail_of_log(cluster, node)}")
+            try:
+                async with asyncio.timeout(2):
+                    waiting[node] = await not_ready(node)
+            except (Refused, Indeterminate, OSError) as error:  # TimeoutError is one
+                waiting[node] = str(error) or "it does not answer"
+            if not waiting[node]:
+                del waiting[node]
+                return
+            await asyncio.sleep(poll)
+
+    try:
+        async with asyncio.timeout(timeout):
+            await asyncio.gather(*map(await_node, cluster.nodes))
+    except TimeoutError:
+        node, why = next(iter(waiting.items()))
+        raise SetupError(
+            f"{node} did not become ready within {timeout:.0f} s: {why}\n{tail_of_log(cluster, node)}"
+        ) from None
 
 
 def tail_of_log(cluster: Cluster, node: str, lines: int = 15) -> str:

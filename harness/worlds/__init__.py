@@ -46,6 +46,13 @@ class InjectionError(Exception):
     """A fault could not be injected (or healed): the run's verdict would be about something else."""
 
 
+class WorldError(BaseException):
+    """The program under test cannot run in this world, or never comes to an end: the message says where.
+
+    No `Exception`, lest the program takes it for an error of its own and goes on.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Completed:
     """What a command did."""

@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import TracebackType
 from typing import Any, TextIO
 
 from harness.worlds import (
@@ -44,7 +44,7 @@ from harness.worlds.sim.loop import SimulatedLoop
 from harness.worlds.sim.network import Network, ProcessNetwork
 from harness.worlds.sim.output import Log
 from harness.worlds.sim.process import Details, Process, harness_context
-from harness.worlds.sim.programs import Ports, Program, Watch, module_of
+from harness.worlds.sim.programs import Ports, Program, Watch, started_by
 
 SIM_CAPABILITIES = frozenset(CAPABILITIES) - {"commands"}
 
@@ -133,10 +133,10 @@ class SimCluster:
             raise SetupError(f"{node} is running already")
         if self._closed:
             raise SetupError(f"{node}: the cluster is closed")
-        module, arguments = module_of(argv)
-        process = at.process = self._new_process(at)
+        make = started_by(argv)
+        process = at.process = self._new_process(at, argv, env)
         try:
-            program = _program(process, module, arguments, env)
+            program = _program(process, make)
         except SystemExit as error:  # as argparse does
             process.exit(error.code)
             return
@@ -149,20 +149,22 @@ class SimCluster:
             at.watch.started(node, program)
             process.observer = self._observer(node, at.watch)
         assert process.network is not None
-        chance = random.Random(f"{self._seed}/{node}/{at.lives}")
-        ports = Ports(at.clock, at.disk.of(process), process.network, chance)
+        ports = Ports(at.clock, at.disk.of(process), process.network, process.random)
         self._loop.start(process, self._live(process, program, ports))
         if self.violation is not None:
             self._loop.pause(process)
 
-    def _new_process(self, at: _Node) -> Process:
+    def _new_process(self, at: _Node, argv: Sequence[str], env: Mapping[str, str]) -> Process:
         self._processes += 1
         at.lives += 1
         at.host.up, at.ended, at.watch = True, asyncio.Event(), None
         node = at.host.name
         process = Process(node, self._processes)
         at.log = (self.directory(node) / "log").open("a", buffering=1)
-        process.wall_ns = at.clock.wall_ns
+        process.argv = list(argv[2:] if argv[1] == "-m" else argv[1:])
+        process.environ = {**os.environ, **env}
+        process.random = random.Random(f"{self._seed}/{node}/{at.lives}")
+        process.wall_ns, process.monotonic_ns = at.clock.wall_ns, at.clock.monotonic_ns
         process.log = partial(self._write_log, at.log)
         process.network = ProcessNetwork(self._network, at.host, process)
         process.ended = lambda status: self._end(node, status, expected=process.stopping)
@@ -389,7 +391,7 @@ class SimCluster:
     def _report(self, process: Process, error: BaseException) -> None:
         """What ended a process, in its log."""
         if getattr(error, "code", None) is None:
-            process.log("".join(traceback.format_exception(error)))
+            process.log("".join(traceback.format_exception(error.with_traceback(_own(error.__traceback__)))))
         else:
             process.log(f"{error}\n")
 
@@ -408,17 +410,23 @@ class SimCluster:
             log.write(text)
 
 
-def _program(process: Process, module: ModuleType, arguments: list[str], env: Mapping[str, str]) -> Program:
-    """What the module makes of a command line and an environment."""
-    before, log = dict(os.environ), Log(process)
-    os.environ.update(env)
+def _program(process: Process, make: Callable[[], Program]) -> Program:
+    """Make the program, in the process's environment."""
+    log = Log(process)
+    harness, os.environ = os.environ, process.environ  # type: ignore[assignment]
     try:
         with redirect_stdout(log), redirect_stderr(log):
-            made: Program = module.program(arguments)
-            return made
+            return make()
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        os.environ = harness  # noqa: B003 (it is the same as before)
+
+
+def _own(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback from where the program itself begins."""
+    own = trace
+    while own is not None and Path(own.tb_frame.f_code.co_filename).parent == Path(__file__).parent:
+        own = own.tb_next
+    return own or trace
 
 
 def _exit_code(error: Exception) -> int:

@@ -1,22 +1,28 @@
-"""Keeps simulated processes from the real machine: its time, chance, threads, files and sockets.
+"""Between simulated processes and the real machine: what they ask it for is answered, or refused.
 
-While a simulation runs, code that belongs to a process and calls one of `FENCED` gets `NotSimulated`, which
-names the call and what to use instead, and which ends the simulation, whatever the process makes of it. The
-harness's own code, between the processes' callbacks, does what it likes. So does what only looks into source
-files: imports, and the printing of tracebacks.
+Rules
+-----
+1. What has an answer in the simulation is answered by it: the time by the node's clock, chance by the
+   process's own stream (the modules `time` and `random`, `os.urandom` and what is made of it), the command
+   line, environment and process id by the process. `os._exit` and `os.abort` end it.
+2. What has none is `NotSimulated`, which names the call and what to use instead, and which ends the
+   simulation, whatever the process makes of it: threads, files, sockets, children, signals, and
+   `time.sleep`, which would stop everybody.
+3. What Python reads for itself is let through: imports, the source lines of tracebacks, translations. A
+   process that starts may read files, too: see `programs`.
+4. The harness's own code, between the processes' callbacks, does what it likes.
 
-Some calls are answered instead: a process's id is its number, `os._exit` and `os.abort` end it, and what asks
-for the time of a log record gets the node's.
-
-Two kinds of fence, since Python has no single place for it: functions that are looked up in their module at
-every call are replaced, and what is implemented in C and opens files or sockets is caught by an audit hook
-(PEP 578; such a hook cannot be taken out again, so there is one, and it looks whether it is wanted). What has
-been imported by name before (`from time import monotonic`) escapes the first kind, `datetime.now` both: the
-tidy test of `impl/` holds those.
+Python has no single place for this. Functions that are looked up in their module at every call are
+replaced, and what is implemented in C and opens files or sockets is caught by an audit hook (PEP 578; such a
+hook cannot be taken out again, so there is one, and it looks whether it is wanted). What a module imported by
+name before any simulation began (`from time import monotonic`) escapes the first kind, `datetime.now` both:
+the tidy test of `impl/` holds those.
 """
 
 from __future__ import annotations
 
+import asyncio
+import gettext
 import linecache
 import os
 import random
@@ -25,48 +31,50 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
 from harness.worlds.sim.loop import SimulatedLoop
 from harness.worlds.sim.process import Exited, Process
 
-_TIME = "the clock port, or the event loop's time"
-_CHANCE = "the random port"
-_FILES = "the disk port"
-_STREAMS = "the network port, or asyncio's streams"
+_WAITING = "asyncio.sleep: this would stop every node"
+_FILES = "the disk port (docs/simulator.md)"
+_STREAMS = "asyncio.start_server and open_connection, or the network port"
 _CHILDREN = "nothing: it has no children"
 _SIGNALS = "loop.add_signal_handler, which SIGTERM from the harness calls"
+_LOOP = "asyncio.run(main()), once"
 
 FENCED: Mapping[str, tuple[Any, tuple[str, ...]]] = {
-    _TIME: (
+    _WAITING: (time, ("sleep",)),
+    "time.monotonic": (
         time,
-        (
-            "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time",
-            "process_time_ns", "thread_time", "thread_time_ns", "clock_gettime", "clock_gettime_ns", "sleep",
-        ),
+        ("process_time", "process_time_ns", "thread_time", "thread_time_ns", "clock_gettime",
+         "clock_gettime_ns"),
     ),
-    _CHANCE: (
-        random,
-        (
-            "random", "uniform", "triangular", "randint", "choice", "randrange", "sample", "shuffle",
-            "choices", "normalvariate", "lognormvariate", "expovariate", "vonmisesvariate", "gammavariate",
-            "gauss", "betavariate", "binomialvariate", "paretovariate", "weibullvariate", "getrandbits",
-            "randbytes", "seed", "getstate", "setstate", "_urandom",
-        ),
-    ),
-    _CHANCE + " ": (os, ("urandom", "getrandom")),
     _FILES: (os, ("stat", "lstat", "access")),
     _CHILDREN: (os, ("fork", "forkpty", "kill", "killpg")),
     _SIGNALS: (signal, ("signal", "raise_signal", "alarm", "setitimer")),
-    "tasks": (threading.Thread, ("start",)),
+    "tasks: there are no threads": (threading.Thread, ("start",)),
+    _LOOP: (asyncio, ("new_event_loop", "Runner")),
 }  # fmt: skip
-"""What is replaced, by what to use instead: where it is, and its names."""
+"""What is refused, by what to use instead: where it is, and its names."""
 
-_OF_NOW: Mapping[str, int] = {"localtime": 0, "gmtime": 0, "ctime": 0, "asctime": 0, "strftime": 1}
+CLOCKS = ("time", "monotonic", "perf_counter")
+"""Functions of `time`, each in seconds and in `_ns`."""
+
+OF_NOW: Mapping[str, int] = {"localtime": 0, "gmtime": 0, "ctime": 0, "asctime": 0, "strftime": 1}
 """Functions of `time` that take the present if they have no more arguments than that."""
+
+CHANCE = (
+    "random", "uniform", "triangular", "randint", "choice", "randrange", "sample", "shuffle", "choices",
+    "normalvariate", "lognormvariate", "expovariate", "vonmisesvariate", "gammavariate", "gauss",
+    "betavariate", "binomialvariate", "paretovariate", "weibullvariate", "getrandbits", "randbytes",
+    "getstate", "setstate", "seed",
+)  # fmt: skip
+"""Functions of `random`."""
 
 _AUDITED: Mapping[str, str] = {
     "open": _FILES,
@@ -90,16 +98,28 @@ _AUDITED: Mapping[str, str] = {
     "os.spawn": _CHILDREN,
     "os.system": _CHILDREN,
     "subprocess.Popen": _CHILDREN,
-    "_thread.start_new_thread": "tasks",
-    "_thread.start_joinable_thread": "tasks",
+    "_thread.start_new_thread": "tasks: there are no threads",
+    "_thread.start_joinable_thread": "tasks: there are no threads",
 }
 """Audit events, and what to use instead."""
 
-_INNOCENT = tuple(module.__file__ for module in (linecache, traceback))
-"""What reads source files on behalf of Python itself, besides imports, by where its code is."""
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_READING = frozenset({"os.listdir", "os.scandir"})
+"""Audit events of what changes nothing; `open` may be one, too."""
+
+_INNOCENT = tuple(module.__file__ for module in (linecache, traceback, gettext))
+"""What reads files on behalf of Python itself, besides imports (argparse has translations), by its code."""
 
 _fenced: SimulatedLoop | None = None
 _hooked = False
+
+
+class Started(BaseException):
+    """A program that starts has come to its `asyncio.run(main)`: unwinds what is left of its stack."""
+
+    def __init__(self, main: Coroutine[Any, Any, Any]) -> None:
+        super().__init__()
+        self.main = main
 
 
 @contextmanager
@@ -111,7 +131,7 @@ def fences(loop: SimulatedLoop) -> Iterator[None]:
     if not _hooked:
         sys.addaudithook(_audit)
         _hooked = True
-    replaced = [(holder, name, getattr(holder, name), fence) for holder, name, fence in _replacements(loop)]
+    replaced = [(holder, name, getattr(holder, name), fence) for holder, name, fence in _replacements()]
     for holder, name, _, fence in replaced:
         setattr(holder, name, fence)
     _fenced = loop
@@ -123,64 +143,116 @@ def fences(loop: SimulatedLoop) -> Iterator[None]:
             setattr(holder, name, real)
 
 
-def _replacements(loop: SimulatedLoop) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+def _running() -> Process | None:
+    """Whose code calls. (A fence that a module took for itself may outlive its simulation.)"""
+    return None if _fenced is None else _fenced.running
+
+
+def _asking() -> Process | None:
+    """Whose code calls, unless it is an import: that happens once, and to whoever is the first."""
+    process = _running()
+    return None if process is None or _innocent() else process
+
+
+def _refuse(call: str, use: str) -> BaseException:
+    assert _fenced is not None
+    return _fenced.refuse(call, use)
+
+
+def _replacements() -> Iterator[tuple[Any, str, Any]]:
     """What stands in place of what while the fences are up."""
     for use, (holder, names) in FENCED.items():
         for name in names:
             if hasattr(holder, name):
-                yield holder, name, _fence(loop, holder, name, use.strip())
-    for name, least in _OF_NOW.items():
-        yield time, name, _fence(loop, time, name, _TIME, least)
-    yield random.Random, "seed", _seed(loop)
-    for name, answer in (("getpid", _process_id), ("_exit", _exit), ("abort", _abort)):
-        yield os, name, _answering(loop, getattr(os, name), answer)
+                yield holder, name, _fence(holder, name, use)
+    for name in CLOCKS:
+        yield time, name, _clock(name, 1e9)
+        yield time, f"{name}_ns", _clock(f"{name}_ns", 1)
+    for name, arguments_max in OF_NOW.items():
+        yield time, name, _of_now(name, arguments_max)
+    for name in CHANCE:
+        if hasattr(random, name):
+            yield random, name, _answering(random, name, partial(_chance, name))
+    yield random.Random, "seed", _seeding(random.Random.seed)
+    for holder, name in ((os, "urandom"), (os, "getrandom"), (random, "_urandom")):
+        if hasattr(holder, name):
+            yield holder, name, _answering(holder, name, _bytes)
+    yield os, "getpid", _answering(os, "getpid", lambda process: process.number)
+    yield os, "_exit", _answering(os, "_exit", _exit)
+    yield os, "abort", _answering(os, "abort", _abort)
+    yield asyncio, "run", _answering(asyncio, "run", _run)
+    yield os, "environ", _Environment(os.environ)
+    yield sys, "argv", _Arguments(sys.argv)
 
 
-def _fence(
-    loop: SimulatedLoop, holder: Any, name: str, use: str, arguments_max: int | None = None
-) -> Callable[..., Any]:
-    """Refuses; if it is about the number of arguments, only with so many."""
+def _fence(holder: Any, name: str, use: str) -> Callable[..., Any]:
     real = getattr(holder, name)
     shown = f"{getattr(holder, '__qualname__', holder.__name__)}.{name}"
-    stamps = shown in ("time.time", "time.time_ns")
 
     def fenced(*args: Any, **kwargs: Any) -> Any:
-        process = loop.running
-        if process is None or (arguments_max is not None and len(args) > arguments_max):
+        process = _asking()
+        if process is None or (process.starting and use == _FILES):
             return real(*args, **kwargs)
-        if stamps and sys._getframe(1).f_globals.get("__name__") == "logging":
-            return process.wall_ns() / 1e9 if name == "time" else process.wall_ns()
-        if _innocent():
-            return real(*args, **kwargs)
-        raise loop.refuse(f"{shown}()", use)
+        raise _refuse(f"{shown}()", use)
 
     return fenced
 
 
-def _seed(loop: SimulatedLoop) -> Callable[..., Any]:
-    """`random.Random()` takes its seed from the machine, unless it is given one."""
-    real = random.Random.seed
+def _answering(holder: Any, name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
+    real = getattr(holder, name)
 
-    def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
-        if a is None and loop.running is not None:
-            raise loop.refuse("random.Random() without a seed", _CHANCE)
-        real(self, a, version)
-
-    return seed
-
-
-def _answering(
-    loop: SimulatedLoop, real: Callable[..., Any], answer: Callable[..., Any]
-) -> Callable[..., Any]:
-    def answering(*args: Any) -> Any:
-        process = loop.running
-        return real(*args) if process is None else answer(process, *args)
+    def answering(*args: Any, **kwargs: Any) -> Any:
+        process = _asking()
+        return real(*args, **kwargs) if process is None else answer(process, *args, **kwargs)
 
     return answering
 
 
-def _process_id(process: Process) -> int:
-    return process.number
+def _clock(name: str, unit: float) -> Callable[[], float]:
+    """Nanoseconds, divided by the unit."""
+    real: Callable[[], float] = getattr(time, name)
+    wall = name.startswith("time")
+
+    def now() -> float:
+        process = _asking()
+        if process is None:
+            return real()
+        now_ns = process.wall_ns() if wall else process.monotonic_ns()
+        return now_ns if unit == 1 else now_ns / unit
+
+    return now
+
+
+def _of_now(name: str, arguments_max: int) -> Callable[..., Any]:
+    real = getattr(time, name)
+
+    def of_now(*args: Any) -> Any:
+        process = _asking()
+        if process is None or len(args) > arguments_max:
+            return real(*args)
+        seconds = process.wall_ns() // 1_000_000_000
+        return real(*args, time.localtime(seconds) if name in ("asctime", "strftime") else seconds)
+
+    return of_now
+
+
+def _chance(name: str, process: Process, *args: Any, **kwargs: Any) -> Any:
+    return getattr(process.random, name)(*args, **kwargs)
+
+
+def _bytes(process: Process, size: int, flags: int = 0) -> bytes:
+    return process.random.randbytes(size)
+
+
+def _seeding(real: Callable[..., None]) -> Callable[..., None]:
+    """`random.Random()` takes its seed from the machine, unless it is given one."""
+
+    def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
+        if a is None and (process := _asking()) is not None:
+            a = process.random.getrandbits(64)
+        real(self, a, version)
+
+    return seed
 
 
 def _exit(process: Process, code: int) -> None:
@@ -193,17 +265,74 @@ def _abort(process: Process) -> None:
     raise Exited
 
 
+def _run(process: Process, main: Coroutine[Any, Any, Any], **options: Any) -> None:
+    if not process.starting:
+        main.close()
+        raise RuntimeError("asyncio.run() cannot be called from a running event loop")
+    raise Started(main)
+
+
+class _Arguments(Sequence[str]):
+    """`sys.argv`: the process's own, or else the harness's."""
+
+    def __init__(self, real: list[str]) -> None:
+        self._real = real
+
+    def _own(self) -> list[str]:
+        process = _running()
+        return self._real if process is None else process.argv
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._own()[at]
+
+    def __len__(self) -> int:
+        return len(self._own())
+
+    def __repr__(self) -> str:
+        return repr(self._own())
+
+
+class _Environment(MutableMapping[str, str]):
+    """`os.environ`: the process's own, or else the harness's."""
+
+    def __init__(self, real: MutableMapping[str, str]) -> None:
+        self._real = real
+
+    def _own(self) -> MutableMapping[str, str]:
+        process = _running()
+        return self._real if process is None else process.environ
+
+    def __getitem__(self, name: str) -> str:
+        return self._own()[name]
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._own()[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._own()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._own())
+
+    def __len__(self) -> int:
+        return len(self._own())
+
+    def copy(self) -> dict[str, str]:
+        return dict(self._own())
+
+
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    loop = _fenced
-    if loop is None or loop.running is None or event not in _AUDITED:
+    process = _running()
+    if process is None or event not in _AUDITED or _innocent():
         return
-    if not _innocent():
-        raise loop.refuse(f"{event}{args[:1]!r}", _AUDITED[event])
+    reads = event in _READING or (event == "open" and not args[2] & _WRITING)
+    if not (process.starting and reads):
+        raise _refuse(f"{event}{args[:1]!r}", _AUDITED[event])
 
 
 def _innocent() -> bool:
-    """Whether Python itself does this for a process: it imports a module, or prints a traceback."""
-    frame: FrameType | None = sys._getframe(2)
+    """Whether Python itself does this for a process."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
         if name in _INNOCENT or name.startswith("<frozen importlib"):

@@ -31,10 +31,12 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Itera
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import msgspec
 
+from harness.worlds import WorldError
 from harness.worlds.sim import graveyard
 from harness.worlds.sim.endpoints import Endpoints
 from harness.worlds.sim.process import CURRENT, Details, Process, current_process, harness_context
@@ -55,15 +57,17 @@ ENDING_SECONDS = 60.0
 _TIMERS_KEPT = 1000
 """Cancelled timers are dropped once so many more are set than were left the last time."""
 
+_HERE, _LIBRARY = Path(__file__).parent, Path(asyncio.__file__).parents[1]
+
 _TRACE_FACTOR = 0x9E3779B97F4A7C15
 _TRACE_MASK = (1 << 64) - 1
 
 
-class Deadlock(Exception):
+class Deadlock(WorldError):
     """Nothing can ever happen again: the message says which tasks wait, and for what."""
 
 
-class Livelock(Exception):
+class Livelock(WorldError):
     """Callbacks go on for ever in one moment of virtual time: the message says which tasks there are."""
 
 
@@ -172,11 +176,7 @@ class SimulatedLoop(Endpoints):
 
     def refuse(self, call: str, use: str) -> NotSimulated:
         """The exception for whoever runs, which ends the simulation whatever a process makes of it."""
-        here = Path(__file__).parent
-        frame = sys._getframe(1)
-        while frame.f_back is not None and Path(frame.f_code.co_filename).parent == here:
-            frame = frame.f_back
-        where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        where = _caller(sys._getframe(1))
         if self.running is None:
             return NotSimulated(f"{call} at {where}: in a simulation, use {use}")
         error = NotSimulated(f"{self.running.name} calls {call} at {where}: a simulated process uses {use}")
@@ -487,6 +487,20 @@ class SimulatedLoop(Endpoints):
 
     def _write_to_self(self) -> None:
         """Nobody sleeps."""
+
+
+def _caller(frame: FrameType | None) -> str:
+    """The line that called into this package, if it was by way of Python's library: of who called that."""
+    found = None
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if path.parent != _HERE:
+            found = found or frame
+            if path.is_absolute() and (_LIBRARY not in path.parents or "site-packages" in path.parts):
+                found = frame
+                break
+        frame = frame.f_back
+    return f"{found.f_code.co_filename}:{found.f_lineno}" if found is not None else "nowhere"
 
 
 def _where(task: Task[Any]) -> str:

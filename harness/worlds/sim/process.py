@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
+from random import Random
 from typing import TYPE_CHECKING, Any
+
+from harness.worlds import WorldError
 
 if TYPE_CHECKING:
     from harness.worlds.sim.loop import Callback
     from harness.worlds.sim.network import ProcessNetwork
 
 
-class NotSimulated(BaseException):
-    """A simulated process has asked the real machine for something: use the ports instead.
-
-    No `Exception`, lest the process takes it for an error of its own and goes on.
-    """
+class NotSimulated(WorldError):
+    """A simulated process has asked the real machine for something: the message says what to use instead."""
 
 
 class Exited(BaseException):
@@ -48,7 +48,14 @@ class Process:
         self.network: ProcessNetwork | None = None
         """Where asyncio's own `create_connection` and the like lead."""
         self.wall_ns: Callable[[], int] = lambda: 0
-        """The time of what it logs."""
+        self.monotonic_ns: Callable[[], int] = lambda: 0
+        """What its node's clock shows: its `time.time()` and `time.monotonic()`."""
+        self.random = Random(number)
+        """Its random port, and what it draws from the module `random` and the like."""
+        self.argv: list[str] = []
+        self.environ: dict[str, str] = {}
+        self.starting = False
+        """It has not come to its `asyncio.run` yet."""
         self.log: Callable[[str], None] = lambda text: None
         """Writes to its log."""
         self.ended: Callable[[str], None] = lambda status: None

@@ -1,20 +1,33 @@
-"""What a simulated process runs: any asyncio program that takes its surroundings as ports.
+"""What a simulated process runs: any asyncio program, by `python -m MODULE ...` or `python FILE.py ...`.
 
-The convention: a Python module, started as `python -m MODULE ARGUMENTS` or `python FILE.py ARGUMENTS`, has
+A program as it is
+------------------
+A script is executed anew for every process, as `__main__`, up to its `asyncio.run(main)`; `main` is the
+process's life, and what it returns its exit code, if that is a number. Time, chance, streams and what it says
+are the simulation's (`fences`, `endpoints`, `output`). Rules:
+
+1. It has one `asyncio.run(...)`. What comes after that is not run, though `finally` clauses around it are.
+2. Until then it may read files; afterwards it has none. What is to survive a crash needs the disk port.
+3. Modules that it imports are imported once for all nodes: their global variables are everybody's.
+
+A program with ports
+--------------------
+A module that defines
 
     def program(arguments: Sequence[str]) -> Program: ...
 
-which reads the command line and the environment (`os.environ` is the process's own while it is called) and
-returns a callable: `await program(ports)` runs the process and returns its exit code. `program` is called
-outside of the process, so it may read files. An exception with an integer `code` ends the process with that
-exit code, and any other as a crash. What it returns may also have an attribute
+is not executed as a script: `program` reads the command line and the environment (`os.environ` is the
+process's own while it is called) and returns a callable, and `await program(ports)` runs the process and
+returns its exit code. `program` is called outside of the process, so it may read files. What it returns may
+also have an attribute
 
     def watch() -> Watch: ...
 
 called once for all such programs of a cluster: what is verified after every step of their processes.
 
-`ports` has the attributes of `Ports`: the only ways out. The program uses asyncio for everything else. Its
-streams, servers and datagram endpoints lead to the simulated network, too (`endpoints`).
+`ports` has the attributes of `Ports`. The program uses asyncio for everything else.
+
+Of both kinds, an exception with an integer `code` ends the process with that exit code, any other as a crash.
 """
 
 from __future__ import annotations
@@ -23,16 +36,24 @@ import importlib
 import importlib.util
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Protocol
 
+from harness.raised import raised
 from harness.worlds import SetupError
 from harness.worlds.sim.clock import Clock
 from harness.worlds.sim.disk import ProcessDisk
+from harness.worlds.sim.fences import Started
 from harness.worlds.sim.network import ProcessNetwork
+from harness.worlds.sim.process import Process, current_process
+
+NOTHING_RUN_EXIT_CODE = 64
+"""Of a script that has no `asyncio.run` (sysexits.h: EX_USAGE)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,48 +97,113 @@ class Watch(Protocol):
         ...
 
 
-def module_of(argv: Sequence[str]) -> tuple[ModuleType, list[str]]:
-    """The module that a command line starts, and its arguments. Raises SetupError."""
+class Script:
+    """A program as it is: a file that calls `asyncio.run`."""
+
+    def __init__(self, code: CodeType, package: str | None) -> None:
+        self._code = code
+        self._package = package
+
+    async def __call__(self, ports: Ports) -> int:
+        process = current_process()
+        assert process is not None
+        main = self._execute(process)
+        if main is None:
+            process.log(
+                f"{self._code.co_filename} came to its end without asyncio.run(...), by which the sim world "
+                "knows what to run: see docs/simulator.md\n"
+            )
+            return NOTHING_RUN_EXIT_CODE
+        code = await main
+        return code if isinstance(code, int) else 0
+
+    def _execute(self, process: Process) -> Coroutine[Any, Any, object] | None:
+        """Run the file as `python FILE` does, up to its `asyncio.run`; returns what that was called with."""
+        module = ModuleType("__main__")
+        module.__file__, module.__package__ = self._code.co_filename, self._package
+        outer, sys.modules["__main__"] = sys.modules["__main__"], module
+        process.starting = True
+        try:
+            with _beside(Path(self._code.co_filename)):
+                exec(self._code, module.__dict__)
+        except Started as started:
+            return started.main
+        finally:
+            process.starting = False
+            sys.modules["__main__"] = outer
+        return None
+
+
+def started_by(argv: Sequence[str]) -> Callable[[], Program]:
+    """What makes the program that a command line starts. Raises SetupError."""
     if len(argv) >= 3 and argv[1] == "-m":
-        name, module, arguments = argv[2], _by_name(argv[2]), list(argv[3:])
+        name, path = _found(argv[2])
+        package, arguments, module = name.rpartition(".")[0], argv[3:], partial(importlib.import_module, name)
     elif len(argv) >= 2 and argv[1].endswith(".py"):
-        name, module, arguments = argv[1], _by_path(Path(argv[1])), list(argv[2:])
+        path = Path(argv[1]).absolute()
+        package, arguments, module = None, argv[2:], partial(_by_path, path)
     else:
         raise SetupError(f"the sim world starts `python -m MODULE` and `python FILE.py`, not {list(argv)!r}")
-    if not hasattr(module, "program"):
-        raise SetupError(
-            f"{name}: it has no `program(arguments)`, which the sim world would run: see docs/simulator.md"
-        )
-    return module, arguments
+    code = _compiled(path)
+    if "program" in code.co_names:  # is assigned to, or at least spoken of
+        try:
+            make = getattr(module(), "program", None)
+        except Exception as error:
+            raise SetupError(f"{path}: {raised(error)}") from error
+        if make is not None:
+            return partial(make, list(arguments))
+    return partial(Script, code, package)
 
 
-def _by_name(name: str) -> ModuleType:
+def _found(name: str) -> tuple[str, Path]:
+    """The module that `python -m` means, and its file."""
     for candidate in (f"{name}.__main__", name):
         try:
-            return importlib.import_module(candidate)
-        except ModuleNotFoundError as error:
-            if error.name not in (candidate, name):
-                raise SetupError(f"-m {name}: {error}") from error
+            spec = importlib.util.find_spec(candidate)
+        except ModuleNotFoundError:  # of a package that there is not
+            continue
+        if spec is not None and spec.origin is not None:
+            return candidate, Path(spec.origin)
     raise SetupError(f"-m {name}: there is no such module")
 
 
-def _by_path(path: Path) -> ModuleType:
+def _compiled(path: Path) -> CodeType:
     try:
-        name = f"simulated:{path.resolve()}:{path.stat().st_mtime_ns}"
+        return _compile(path, path.stat().st_mtime_ns)
     except OSError as error:
         raise SetupError(f"{path}: {error.strerror}") from error
+    except SyntaxError as error:
+        raise SetupError(f"{path}: {raised(error)}") from error
+
+
+@lru_cache(maxsize=64)
+def _compile(path: Path, mtime_ns: int) -> CodeType:
+    return compile(path.read_bytes(), path, "exec", dont_inherit=True)
+
+
+def _by_path(path: Path) -> ModuleType:
+    name = f"simulated:{path.resolve()}:{path.stat().st_mtime_ns}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))  # as Python does for a script
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with _beside(path):
+            spec.loader.exec_module(module)
+    except Exception:
         del sys.modules[name]
-        raise SetupError(f"{path}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(path.parent))
+        raise
     return module
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[None]:
+    """Modules in a file's folder can be imported, as Python has it for a script."""
+    folder = str(path.parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import textwrap
 import time
 from collections.abc import Callable, Coroutine
@@ -17,6 +18,7 @@ from harness.worlds import CrashStep, Exit, SetupError
 from harness.worlds.sim import NODES_MAX, Sim
 from harness.worlds.sim.cluster import SimCluster
 from harness.worlds.sim.departures import Departure
+from harness.worlds.sim.loop import NotSimulated
 
 NODES = ("n1", "n2", "n3")
 
@@ -118,18 +120,18 @@ def test_a_module_can_be_started_by_its_name(
     (package / "__init__.py").write_text("")
     (package / "__main__.py").write_text(textwrap.dedent(SLEEPER))
     (package / "other.py").write_text(textwrap.dedent(SLEEPER))
-    (package / "broken.py").write_text("import no_such_module\n")
+    (package / "broken.py").write_text("import no_such_module\nprogram = None\n")
     monkeypatch.syspath_prepend(tmp_path)
 
     async def scenario(cluster: SimCluster) -> None:
         await cluster.start("n1", ["python", "-m", "startable"], {})
         await cluster.start("n2", ["python", "-m", "startable.other"], {})
         for name, why in (
-            ("startable.missing", "there is no such module"),
-            ("startable.broken", "No module named 'no_such_module'"),
-            ("json", "has no `program"),
+            ("startable.missing", "-m startable.missing: there is no such module"),
+            ("nowhere.missing", "-m nowhere.missing: there is no such module"),
+            ("startable.broken", r"No module named 'no_such_module' \(.*startable/broken.py:1\)"),
         ):
-            with pytest.raises(SetupError, match=f"{name}: .*{why}"):
+            with pytest.raises(SetupError, match=why):
                 await cluster.start("n3", ["python", "-m", name], {})
 
     on_cluster(scenario)
@@ -140,9 +142,8 @@ def test_what_cannot_be_started_is_an_error_that_says_why(on_cluster: OnCluster,
         for argv, why in (
             (["/bin/sh", "-c", "true"], "the sim world starts `python -m MODULE` and `python FILE.py`"),
             (["python", "/no/such.py"], r"/no/such\.py: No such file"),
-            (program("def program(:"), "program_1.py: SyntaxError: "),
-            (program("1 / 0"), "program_2.py: ZeroDivisionError: division by zero"),
-            (program("pass"), r"program_3.py: it has no `program\(arguments\)`"),
+            (program("def program(:"), r"SyntaxError: .*program_1.py, line 1"),
+            (program("program = 1 / 0"), r"ZeroDivisionError: division by zero \(.*program_2.py:1\)"),
         ):
             with pytest.raises(SetupError, match=why):
                 await cluster.start("n1", argv, {})
@@ -166,6 +167,116 @@ def test_a_script_finds_the_modules_beside_it_and_is_read_again_when_it_has_chan
         os.utime(script, ns=(1, 1))
         await cluster.start("n1", argv, {})
         assert cluster.exits[-1].status == "exit status 6"
+
+    on_cluster(scenario)
+
+
+# --- Scripts: programs that know nothing of the simulator
+
+
+SCRIPT = """
+    import argparse
+    import asyncio
+    import os
+    import random
+    import time
+    from time import monotonic
+
+    EVERYBODYS = []
+
+    async def main():
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--name")
+        name = parser.parse_args().name
+        EVERYBODYS.append(name)
+        server = await asyncio.start_server(lambda reader, writer: writer.close(), "", 7000)
+        began = time.monotonic()
+        await asyncio.sleep(2)
+        print(name, os.environ["OF_THE_NODE"], EVERYBODYS, monotonic() - began, time.time())
+        print("drew", random.random())
+        return 3
+
+    if __name__ == "__main__":
+        import sys
+        sys.exit(asyncio.run(main()))
+"""
+
+
+def test_a_script_runs_as_it_is_in_a_process_of_its_own(on_cluster: OnCluster, program: Make) -> None:
+    argv = {node: program(SCRIPT, "--name", node) for node in ("n1", "n2")}
+    drawn: list[str] = []
+
+    async def scenario(cluster: SimCluster) -> None:
+        for node in argv:
+            await cluster.start(node, [*argv["n1"][:2], *argv[node][2:]], {"OF_THE_NODE": f"{node}'s"})
+        await asyncio.sleep(3)
+        assert [(exit_.node, exit_.status) for exit_ in cluster.exits] == [
+            ("n1", "exit status 3"),
+            ("n2", "exit status 3"),
+        ]
+        for node in argv:
+            said, drew = log_of(cluster, node).splitlines()[-2:]
+            assert said == f"{node} {node}'s ['{node}'] 2.0 1767225602.0"
+            drawn.append(drew)
+
+    for _ in range(2):
+        on_cluster(scenario)
+    assert drawn[:2] == drawn[2:] and drawn[0] != drawn[1]
+
+
+def test_what_a_script_may_read_it_reads_before_its_asyncio_run(
+    on_cluster: OnCluster, program: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("configured")
+    argv = program("""
+        import asyncio, pathlib
+        CONFIG = pathlib.Path(__file__).with_name("config")
+        async def main():
+            print(text, CONFIG.read_text())
+        text = CONFIG.read_text()
+        asyncio.run(main())
+        """)
+
+    async def scenario(cluster: SimCluster) -> None:
+        await cluster.start("n1", argv, {})
+        await asyncio.sleep(1)
+
+    with pytest.raises(NotSimulated, match=r"n1 calls open\(.*config.* at .*: .* the disk port"):
+        on_cluster(scenario)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "logged"),
+    [
+        ("print('done')", "exit status 64", "done\n.*came to its end without asyncio.run"),
+        ("1 / 0", "exit status 70", "program_1.py.*line 1.*ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit('no')", "exit status 1", "no"),
+        (
+            "import argparse; argparse.ArgumentParser(prog='p').parse_args()",
+            "exit status 2",
+            "unrecognized arguments: --wrong",
+        ),
+        (
+            "import asyncio\nasync def main(): 1 / 0\nasyncio.run(main())",
+            "exit status 70",
+            "line 2, in main.*ZeroDivisionError",
+        ),
+        (
+            "import asyncio\nasync def other(): pass\nasync def main(): asyncio.run(other())\n"
+            "asyncio.run(main())",
+            "exit status 70",
+            "RuntimeError: asyncio.run.. cannot be called from a running event loop",
+        ),
+    ],
+)
+def test_a_script_that_goes_wrong_says_so_in_its_log(
+    text: str, status: str, logged: str, on_cluster: OnCluster, program: Make
+) -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        await cluster.start("n1", program(text, "--wrong"), {})
+        await asyncio.sleep(1)
+        assert cluster.exits == [Exit("n1", status, expected=False)]
+        assert re.search(logged, log_of(cluster), re.DOTALL)
 
     on_cluster(scenario)
 

@@ -53,15 +53,20 @@ REACHED: dict[str, Callable[[], Any]] = {
     "subprocess": lambda: subprocess.run(["true"], check=False),
     "os.system": lambda: os.system("true"),
     "thread": lambda: threading.Thread(target=int).start(),
-    "uuid4": uuid.uuid4,
-    "secrets": lambda: secrets.token_bytes(4),
-    "SystemRandom": lambda: random.SystemRandom().random(),
-    "unseeded Random": random.Random,
-    "gmtime": lambda: time.gmtime(),
-    "localtime": lambda: time.localtime(),
-    "strftime": lambda: time.strftime("%H"),
 }
 """By other ways than the functions that are replaced."""
+
+CHANCE: dict[str, Callable[[], Any]] = {
+    "random": lambda: random.random(),
+    "choices": lambda: random.choices(range(1000), k=3),
+    "shuffle": lambda: random.shuffle(list(range(10))),
+    "unseeded Random": lambda: random.Random().random(),
+    "SystemRandom": lambda: random.SystemRandom().random(),
+    "urandom": lambda: os.urandom(8),
+    "uuid4": lambda: uuid.uuid4().hex,
+    "secrets": lambda: secrets.token_hex(4),
+}
+"""What a process draws without asking for its random port."""
 
 
 def in_a_process(simulate: Simulate, call: Callable[[], Any], process: Process | None = None) -> list[Any]:
@@ -101,12 +106,19 @@ def test_other_ways_to_the_real_machine_are_refused_too(call: Callable[[], Any],
 
 
 def test_the_error_says_which_line_of_the_process_it_was(simulate: Simulate) -> None:
-    def call() -> float:
-        return time.time()
+    def sleep() -> None:
+        time.sleep(1)
 
-    line = call.__code__.co_firstlineno + 1
-    with pytest.raises(NotSimulated, match=rf"calls time.time\(\) at {__file__}:{line}: .* the clock port"):
-        in_a_process(simulate, call)
+    def look() -> None:
+        Path("/no/such").exists()
+
+    for call, said in (
+        (sleep, r"time.sleep\(\) {}: .* asyncio.sleep"),
+        (look, r"os.stat\(\) {}: .* disk port"),
+    ):
+        where = f"at {__file__}:{call.__code__.co_firstlineno + 1}"
+        with pytest.raises(NotSimulated, match=said.format(where)):
+            in_a_process(simulate, call)
 
 
 def test_nothing_of_the_process_runs_after_it(simulate: Simulate) -> None:
@@ -165,16 +177,56 @@ def test_the_harness_may_do_all_of_it_also_in_the_middle_of_a_processs_callback(
     assert done == [None] * 3
 
 
-def test_some_calls_are_answered(simulate: Simulate) -> None:
+def test_a_process_has_its_own_number_command_line_and_environment(simulate: Simulate) -> None:
+    def call() -> Any:
+        os.environ["ADDED"] = "by itself"
+        return os.getpid(), sys.argv[0], sys.argv[1:], os.getenv("NODE"), dict(os.environ), os.environ.copy()
+
+    process = Process("n1", 42)
+    process.argv, process.environ = ["program", "-a"], {"NODE": "n1"}
+    environment = {"NODE": "n1", "ADDED": "by itself"}
+    answer = (42, "program", ["-a"], "n1", environment, environment)
+    assert in_a_process(simulate, call, process) == [answer, "went on"]
+    assert "ADDED" not in os.environ
+
+
+def test_the_time_is_the_nodes(simulate: Simulate) -> None:
     def call() -> Any:
         return (
-            os.getpid(),
-            time.gmtime(0).tm_year,
-            time.strftime("%H", time.gmtime(3600)),
-            random.Random(7).random(),
+            (time.time(), time.time_ns(), time.gmtime().tm_year, time.strftime("%Y"), time.ctime()[-4:]),
+            (time.monotonic(), time.monotonic_ns(), time.perf_counter(), time.perf_counter_ns()),
+            (time.gmtime(0).tm_year, time.strftime("%H", time.gmtime(3600))),
         )
 
-    assert in_a_process(simulate, call) == [(42, 1970, "01", random.Random(7).random()), "went on"]
+    process = Process("n1", 1)
+    process.wall_ns, process.monotonic_ns = lambda: 1_700_000_000_500_000_000, lambda: 2_500_000_000
+    answer = (
+        (1_700_000_000.5, 1_700_000_000_500_000_000, 2023, "2023", "2023"),
+        (2.5, 2_500_000_000, 2.5, 2_500_000_000),
+        (1970, "01"),
+    )
+    assert in_a_process(simulate, call, process) == [answer, "went on"]
+
+
+@pytest.mark.parametrize("call", CHANCE.values(), ids=CHANCE)
+def test_chance_is_a_stream_of_the_processs_own(call: Callable[[], Any], simulate: Simulate) -> None:
+    """What it draws depends on the process, and neither on the machine nor on what the harness draws."""
+
+    def drawn(seed: int) -> Any:
+        random.random()
+        process = Process("n1", 1)
+        process.random = random.Random(seed)
+        return in_a_process(simulate, lambda: (call(), random.random()), process)[0]
+
+    assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_a_seed_that_is_given_counts(simulate: Simulate) -> None:
+    def call() -> Any:
+        random.seed(7)
+        return random.random(), random.Random(7).random()
+
+    assert in_a_process(simulate, call)[0] == (random.Random(7).random(),) * 2
 
 
 @pytest.mark.parametrize(
@@ -206,26 +258,32 @@ def test_os_exit_and_abort_end_the_process_and_not_the_harness(
 
 def test_imports_and_tracebacks_are_nothing_of_the_processs_doing(simulate: Simulate, tmp_path: Path) -> None:
     module = tmp_path / "imported_late.py"
-    module.write_text("import os, time\nAT = time.time()\nSIZE = os.stat(__file__).st_size\n")
+    module.write_text(
+        "import os, random, time\n"
+        "AT = time.time()\n"
+        "SIZE = os.stat(__file__).st_size\n"
+        "DRAWN = random.random()\n"
+    )
 
-    def call() -> str:
+    def call() -> tuple[float, str]:
         import imported_late  # type: ignore[import-not-found]  # noqa: F401
 
         linecache.clearcache()
         try:
             raise ValueError
         except ValueError:
-            return traceback.format_exc()
+            return random.random(), traceback.format_exc()
 
     sys.path.insert(0, str(tmp_path))
     try:
-        text, went_on = in_a_process(simulate, call)
+        (drawn, text), went_on = in_a_process(simulate, call)
     finally:
         sys.path.remove(str(tmp_path))
         del sys.modules["imported_late"]
     assert "            raise ValueError" not in text  # dedented, as ever
     assert "raise ValueError" in text, "with its source"
     assert went_on == "went on"
+    assert drawn == random.Random(42).random(), "what a module draws is not drawn from the process's chance"
 
 
 def test_log_records_have_the_nodes_time(simulate: Simulate, caplog: pytest.LogCaptureFixture) -> None:
@@ -245,7 +303,7 @@ def test_the_fences_are_taken_down_again(simulate: Simulate) -> None:
         if hasattr(holder, name)
     }
     with pytest.raises(NotSimulated):
-        in_a_process(simulate, lambda: time.time())
+        in_a_process(simulate, lambda: time.sleep(1))
     after = {
         name: getattr(holder, name)
         for holder, names in FENCED.values()
@@ -254,6 +312,8 @@ def test_the_fences_are_taken_down_again(simulate: Simulate) -> None:
     }
     assert before == after
     assert random.Random.seed.__qualname__ == "Random.seed"
+    assert isinstance(sys.argv, list)
+    assert isinstance(os.environ, os._Environ)
     assert time.time() == pytest.approx(datetime.datetime.now(datetime.UTC).timestamp(), abs=10)
 
 
