@@ -175,7 +175,7 @@ def sweep(
     """Run every seed with every workload; each failure's scenario is written into `failures` at once."""
     tally = Tally()
     work = ((workload, seed) for seed in seeds for workload in plan.workloads)
-    for done in _run_all(plan, work, jobs or os.cpu_count() or 1):
+    for done in _run_all(plan, work, jobs or _cores()):
         tally.add(done)
         if done.scenario is not None and failures is not None:
             failures.mkdir(parents=True, exist_ok=True)
@@ -183,6 +183,13 @@ def sweep(
             (failures / f"{name}-{done.seed}.json").write_bytes(encode(done.scenario))
         on_seed(done, tally)
     return tally
+
+
+def _cores() -> int:
+    """How many this process may use, which in a container can be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _run_all(plan: Plan, work: Iterator[tuple[str, int]], jobs: int) -> Iterator[Seed]:
