@@ -10,21 +10,20 @@ import asyncio
 import base64
 import shutil
 from collections.abc import Mapping, Sequence
-from random import Random
 from typing import Any
 
 import msgspec
 
 from harness.history import Versioned
-from harness.systems import KV, Indeterminate, MembershipBounds, Options, Refused, tail_of_log
+from harness.systems import KV, Indeterminate, Options, Refused, System, await_nodes
 from harness.systems.http import HttpClient
-from harness.worlds import Cluster, SetupError
+from harness.worlds import Cluster
 
 CLIENT_PORT = 2379
 PEER_PORT = 2380
 
 
-class Etcd:
+class Etcd(System):
     """One etcd cluster; every node is a member of it."""
 
     name = "etcd"
@@ -51,9 +50,6 @@ class Etcd:
             return "etcd is not installed: apt-get install etcd-server"
         return None
 
-    def knobs(self, random: Random) -> Mapping[str, str]:
-        return {}
-
     async def start(self, cluster: Cluster, options: Options, node: str) -> None:
         peers = ",".join(f"{name}=http://{cluster.address(name)}:{PEER_PORT}" for name in options.nodes)
         address = cluster.address(node)
@@ -71,26 +67,15 @@ class Etcd:
         await cluster.start(node, [*program, *(f"{name}={value}" for name, value in arguments.items())], {})
 
     async def await_ready(self, cluster: Cluster, options: Options, timeout: float) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                await asyncio.gather(*(self._await_node(cluster, node) for node in options.nodes))
-        except TimeoutError:
-            logs = "\n".join(tail_of_log(cluster, node, 5) for node in options.nodes)
-            raise SetupError(f"etcd did not serve within {timeout:.0f} s\n{logs}") from None
-
-    async def _await_node(self, cluster: Cluster, node: str) -> None:
-        while True:
-            if not cluster.running(node):
-                raise SetupError(f"{node} ended by itself:\n{tail_of_log(cluster, node)}")
+        async def not_ready(node: str) -> str:
             kv = EtcdKV(HttpClient(cluster, node, CLIENT_PORT), serializable=False)
             try:
-                async with asyncio.timeout(1):
-                    await kv.read("ready")
-                return
-            except (Refused, Indeterminate, TimeoutError):
-                await asyncio.sleep(0.05)
+                await kv.read("ready")
             finally:
                 await kv.close()
+            return ""
+
+        await await_nodes(cluster, timeout, not_ready)
 
     async def leader(self, cluster: Cluster, options: Options) -> str | None:
         """The member that most members call leader."""
@@ -115,12 +100,6 @@ class Etcd:
 
     async def kv(self, cluster: Cluster, options: Options, node: str) -> KV:
         return EtcdKV(HttpClient(cluster, node, CLIENT_PORT), serializable=options.reads == "stale")
-
-    async def members(self, cluster: Cluster, options: Options, node: str) -> dict[str, str]:
-        raise SetupError("etcd has no gossip membership")
-
-    def membership_bounds(self, options: Options) -> MembershipBounds | None:
-        return None
 
     def recovery_bound(self, options: Options) -> float:
         # An election (1 to 2 s, several if votes split), and TCP's backoff on streams that outlived a cut.

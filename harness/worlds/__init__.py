@@ -77,6 +77,7 @@ class Exit:
 class Shape:
     """How often what goes over a link does not go its ordinary way, as probabilities, and by how much.
 
+    One thing happens to a packet, or nothing: together they are at most 1. Raises ValueError.
     Of a stream nothing is lost or comes twice: it comes later, as TCP sends it again.
     """
 
@@ -90,6 +91,11 @@ class Shape:
         for name in ("lost", "twice", "late"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is a probability, not {getattr(self, name)}")
+        together = self.lost + self.twice + self.late
+        if together > 1.0 + 1e-9:  # 0.7 + 0.2 + 0.1 is not quite 1
+            raise ValueError(f"lost, twice and late exclude each other: {together:g} is more than all of it")
+        if self.delay_ms_max < 0.0:
+            raise ValueError(f"delay_ms_max is how much later, not {self.delay_ms_max:g}")
 
 
 ORDINARY = Shape()

@@ -7,6 +7,7 @@ sockets, the Date header) belongs to the agent or is not needed.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, MutableSet
 from typing import Any, cast
 
 from uvicorn.config import Config
@@ -21,6 +22,32 @@ KEEP_ALIVE_SECONDS = 90
 
 CLOSE_SECONDS = 1.0
 """How long requests in progress have when the server closes, and once more to notice that it has."""
+
+
+class _InOrder(MutableSet[Any]):
+    """A set in the order in which it was filled.
+
+    Of connections, a plain one has the order of addresses in memory: they would be closed in another one each
+    time.
+    """
+
+    def __init__(self) -> None:
+        self._items: dict[Any, None] = {}
+
+    def add(self, value: Any) -> None:
+        self._items[value] = None
+
+    def discard(self, value: Any) -> None:
+        self._items.pop(value, None)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
 
 
 class HttpServer:
@@ -68,6 +95,7 @@ async def serve(agent: HttpAgent, ports: Ports) -> HttpServer:
     )
     config.load()
     state = ServerState()
+    state.connections = cast(Any, _InOrder())
     loop = asyncio.get_running_loop()
 
     def protocol() -> asyncio.Protocol:

@@ -67,6 +67,17 @@ def test_departures_come_as_often_as_the_shape_says() -> None:
     assert {departure.delay_ns for departure in happened if departure.kind == "lost"} == {0}
 
 
+def test_what_happens_to_a_packet_is_one_thing_or_nothing() -> None:
+    Shape(lost=0.7, twice=0.2, late=0.1)
+    for fields, why in (
+        ({"lost": 1.5}, "lost is a probability, not 1.5"),
+        ({"lost": 0.6, "twice": 0.3, "late": 0.3}, "exclude each other: 1.2 is more than all of it"),
+        ({"late": 0.5, "delay_ms_max": -1.0}, "delay_ms_max is how much later, not -1"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            Shape(**fields)
+
+
 def test_nothing_departs_from_an_ordinary_shape() -> None:
     departures = Departures(3)
     assert all(departures.at("n1>n2 datagram", number, ORDINARY) is None for number in range(1000))
