@@ -70,7 +70,7 @@ def _count(text: str) -> int:
 _OPTIONS = (
     _Option("world", "where nodes live: netns, sim, memory, or module:Class (default: netns, or else sim)"),
     _Option("system", "what is tested: proconsul, etcd, memory, or module:Class", _DEFAULT_SYSTEM),
-    _Option("workload", "comma-separated: register, set, session, watch, append, gossip (default: all)"),
+    _Option("workload", "comma-separated: register, set, session, watch, append, wr, gossip (default: all)"),
     _Option(
         "nemesis",
         "none, all, swarm, or comma-separated: partition, kill, pause, and in the simulator power, "

@@ -56,3 +56,14 @@ def test_stale_transactions_are_serializable_and_no_more(play: Play) -> None:
     strict = Transactions().check(played.history)
     assert strict.valid == "invalid"
     assert "realtime" in strict.summary
+
+
+def test_registers_show_stale_transactions_too(play: Play) -> None:
+    assert verdict(play("wr", "swarm", 0, time_limit=10.0)).valid == "valid"
+    summaries = []
+    for seed in range(SEEDS):
+        found = verdict(play("wr", "partition", seed, mutant="ReadsTransactionsAnywhere"))
+        summaries.append(found.summary)
+        if found.valid == "invalid" and "realtime" in found.summary:
+            return
+    pytest.fail(f"not found in {SEEDS} seeds: {summaries}")
