@@ -72,7 +72,7 @@ _OPTIONS = (
     _Option("system", "what is tested: proconsul, etcd, memory, or module:Class", _DEFAULT_SYSTEM),
     _Option(
         "workload",
-        "all, or comma-separated: register, set, session, watch, append, gossip, or module:Class "
+        "all, or comma-separated: register, set, session, watch, append, wr, gossip, or module:Class "
         "(default: register,set,gossip; with --nightly: all)",
     ),
     _Option(

@@ -16,6 +16,7 @@ def registry() -> Mapping[str, str]:
         "session": "workloads.session:Session",
         "watch": "workloads.watch:Watch",
         "append": "workloads.append:Append",
+        "wr": "workloads.wr:Wr",
         "gossip": "workloads.gossip:Gossip",
     }
 

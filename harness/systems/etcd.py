@@ -31,7 +31,7 @@ class Etcd(System):
     def promise(self, workload: str, options: Options) -> str | None:
         if workload in ("gossip", "watch"):
             return None  # it has no gossip, and this adapter does not watch
-        if workload == "append":
+        if workload in ("append", "wr"):
             if options.reads == "stale":
                 return (
                     "Serializable: serializable reads are answered by any member from what it has, at one "

@@ -51,7 +51,7 @@ class Memory:
     def promise(self, workload: str, options: Options) -> str | None:
         if workload == "watch":
             return None
-        if workload == "append":
+        if workload in ("append", "wr"):
             strict = "Serializable" if options.reads == "stale" else "Strict serializable"
             return f"{strict}: one table behind it all (harness/systems/memory.py)."
         if options.reads == "stale":

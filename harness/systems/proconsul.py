@@ -62,7 +62,7 @@ class Proconsul:
                 "A blocking query is answered once there is a later version than its index, or when its wait "
                 "is over, and its index does not go back (Consul documentation, blocking queries)."
             )
-        if workload == "append":
+        if workload in ("append", "wr"):
             return {
                 "consistent": (
                     "Strict serializable: a transaction is one entry of the log, and one that only reads is "

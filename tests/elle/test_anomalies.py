@@ -260,6 +260,14 @@ def test_of_two_that_write_a_key_who_missed_the_other_was_first(analysed: Analys
     assert analysed(LISTS, at_once("rx ay1 az1", "ry ax1 az2"), "snapshot-isolation").valid == "invalid"
 
 
+def test_a_cycle_in_a_part_of_a_history_is_told_beside_what_else_is_wrong(
+    analysed: Analyse, one_by_one: Make
+) -> None:
+    fine = [f"{f}{key}1" for key in "abcdefghij" for f in "wr"]
+    verdict = analysed(REGISTERS, one_by_one(*fine, "wx1", "wx2", "rx1", "!wy1", "ry1")).verdict()
+    assert sorted(one.details["kind"] for one in verdict.evidence) == ["G-single-item-realtime", "G1a"]
+
+
 # --- Words ---------------------------------------------------------------------------------------------
 
 

@@ -158,7 +158,7 @@ def test_a_system_that_does_not_come_up_fails_with_the_reason(tmp_path: Path) ->
     [
         (
             "--workload=registers",
-            "no workload 'registers'; there are register, set, session, watch, append, gossip",
+            "no workload 'registers'; there are register, set, session, watch, append, wr, gossip",
         ),
         ("--nemesis=partition,flood", "no nemesis 'flood'; there are none, partition, network, clock,"),
         ("--system=zookeeper", "no system 'zookeeper'; there are proconsul, etcd, memory"),

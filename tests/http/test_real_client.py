@@ -47,8 +47,8 @@ def await_leader(client: consul.Consul, seconds: float = 20.0) -> None:
         try:
             if client.status.leader():
                 return
-        except OSError:
-            pass  # it does not listen yet
+        except (OSError, consul.ConsulException):
+            pass  # it does not listen yet, or knows no server
         assert time.monotonic() < deadline, f"no leader within {seconds:g} s"
         time.sleep(0.05)
 

@@ -105,7 +105,7 @@ def test_the_command_sweeps_with_progress_and_exits_by_the_weightiest_outcome(
 
 def test_wrong_usage_of_a_sweep_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", "--seeds=0:2", "--workload=nonsense"]) == 64
-    assert "register, set, session, watch, append, gossip" in capsys.readouterr().err
+    assert "register, set, session, watch, append, wr, gossip" in capsys.readouterr().err
     assert main(["sweep", "--seeds=5:5"]) == 64
 
 

@@ -1,4 +1,4 @@
-"""The append workload: what its clients do, in virtual time, and what becomes of a transaction on a store."""
+"""The workloads append and wr: what clients do, in virtual time, and what a transaction does to a store."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from harness.generator.simulate import imperfect, invocations, perfect
 from harness.history import Op, Versioned
 from harness.systems import Indeterminate, Options, Refused
 from harness.worlds import SetupError
-from workloads._transactions import TransactionClient, models
-from workloads.append import APPENDS_PER_LIST, LENGTH_MAX, LISTS_AT_A_TIME, Append
+from workloads._transactions import (
+    KEYS_AT_A_TIME,
+    LENGTH_MAX,
+    WRITES_PER_KEY,
+    TransactionClient,
+    models,
+    operations,
+)
 
 CONCURRENCY = 6
 
 
-def events(count: int, simulated: Any = perfect) -> list[Op]:
-    operations = Append().generator(None)  # type: ignore[arg-type]
-    found: list[Op] = simulated(gen.clients(gen.limit(count, operations)), concurrency=CONCURRENCY)
+def events(count: int, simulated: Any = perfect, write: Any = "append") -> list[Op]:
+    found: list[Op] = simulated(gen.clients(gen.limit(count, operations(write))), concurrency=CONCURRENCY)
     return found
 
 
@@ -36,23 +41,24 @@ def test_transactions_are_short_and_half_of_the_clients_only_read() -> None:
     assert {f for op in begun for f, _, _ in op.value} == {"r", "append"}
 
 
-def test_what_is_appended_to_a_list_is_unique_and_ends_when_it_is_long() -> None:
-    appended: dict[str, list[int]] = {}
-    for op in invocations(events(3000)):
+@pytest.mark.parametrize("write", ["append", "w"])
+def test_what_is_written_to_a_key_is_unique_and_ends_after_so_many(write: str) -> None:
+    written: dict[str, list[int]] = {}
+    for op in invocations(events(3000, write=write)):
         for f, key, value in op.value:
-            if f == "append":
-                appended.setdefault(key, []).append(value)
-    assert all(values == list(range(1, len(values) + 1)) for values in appended.values())
-    lengths = Counter(map(len, appended.values()))
-    assert max(lengths) == APPENDS_PER_LIST and lengths[APPENDS_PER_LIST] > 10
-    assert sum(lengths.values()) - lengths[APPENDS_PER_LIST] <= LISTS_AT_A_TIME
+            if f == write:
+                written.setdefault(key, []).append(value)
+    assert all(values == list(range(1, len(values) + 1)) for values in written.values())
+    lengths = Counter(map(len, written.values()))
+    assert max(lengths) == WRITES_PER_KEY and lengths[WRITES_PER_KEY] > 10
+    assert sum(lengths.values()) - lengths[WRITES_PER_KEY] <= KEYS_AT_A_TIME
 
 
 def test_a_list_is_still_read_after_it_was_given_up() -> None:
     given_up: dict[str, bool] = {}
     for op in invocations(events(3000)):
         for f, key, value in op.value:
-            if f == "append" and value == APPENDS_PER_LIST:
+            if f == "append" and value == WRITES_PER_KEY:
                 given_up[key] = False
             elif key in given_up:
                 given_up[key] = True
