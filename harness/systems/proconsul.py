@@ -120,6 +120,7 @@ class Proconsul:
             "client_addr": "0.0.0.0",
             "data_dir": str(cluster.directory(node) / "data"),
             "retry_join": [cluster.address(name) for name in options.nodes if name != node],
+            "retry_interval": f"{RECONNECT_INTERVAL}s",
             "log_level": "info",
             "performance": {"raft_multiplier": 1},
             **_settings(options.extra or {}),

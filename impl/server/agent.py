@@ -240,20 +240,34 @@ class Agent:
             self._duties.members_changed()
 
     async def _join_configured(self) -> None:
-        """Try the configured addresses until one answers."""
-        clock = self._ports.clock
-        pause_ns = FIRST_RETRY_NS
-        addresses = (*self.config.start_join, *self.config.retry_join)
-        while addresses:
-            try:
-                joined = await self.join(addresses)
-                log.info("joined the pool by %d of %d addresses", joined, len(addresses))
-                return
-            except RequestFailed as error:
-                log.warning("join failed, retrying in %.1f s: %s", pause_ns / 1e9, error)
-            await clock.sleep(pause_ns)
+        """Try the configured addresses, until each has answered or is known as a member's.
+
+        (Consul is content with one that answers. Where agents start while the network is cut, that leaves
+        islands which nobody joins any more: neither side knows a member of the other to reconnect to.)
+        """
+        port, pause_ns = self.config.serf_lan_port, FIRST_RETRY_NS
+        retried = {parse_address(text, port) for text in self.config.retry_join}
+        configured = (*self.config.start_join, *self.config.retry_join)
+        left = list(dict.fromkeys(parse_address(text, port) for text in configured))
+        joined = 0
+        while left:
+            errors = dict(zip(left, await self._pool.join(left), strict=True))
+            failed = {address: error for address, error in errors.items() if error}
+            if len(failed) < len(errors):
+                joined += len(errors) - len(failed)
+                log.info("joined the pool by %d of %d addresses", joined, len(configured))
+            if failed:
+                text = "; ".join(f"{host}:{port}: {error}" for (host, port), error in failed.items())
+                log.log(
+                    logging.INFO if joined else logging.WARNING,
+                    "join failed, retrying in %.1f s: %s",
+                    pause_ns / 1e9,
+                    text,
+                )
+            await self._ports.clock.sleep(pause_ns)
             pause_ns = min(2 * pause_ns, self.config.retry_interval_ns)
-            addresses = self.config.retry_join
+            known = {member.address for member in self.members()}
+            left = [address for address in failed if address in retried and address not in known]
 
     # --- For the metrics
 

@@ -283,12 +283,13 @@ class Cluster:
     def add_node(self, name: str, **settings: Any) -> Node:
         number = len(self.nodes) + 1
         host = f"{self._subnet}.{number}"
+        join = settings.pop("join", (1, 2))
         config = AgentConfig(
             node_name=name,
             node_id=f"00000000-0000-0000-0000-{number:012}",
             bind_addr=host,
             advertise_addr=host,
-            retry_join=tuple(f"{self._subnet}.{seed}" for seed in (1, 2) if seed != number),
+            retry_join=tuple(f"{self._subnet}.{seed}" for seed in join if seed != number),
             retry_interval_ns=200 * MILLISECOND_NS,
             gossip_lan=QUICK_GOSSIP,
             **({"rpc_hold_timeout_ns": 3000 * MILLISECOND_NS} | self._settings | settings),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from typing import Any
 
 import pytest
@@ -31,6 +33,26 @@ async def test_servers_wait_until_all_that_are_expected_are_there(cluster: Any, 
         assert [node.raft("last_log_index") for node in early] == ["0", "0"]
         await late.start()
         assert (await c.leader()).raft("num_peers") == "2"
+
+
+async def test_agents_that_started_on_two_sides_of_a_partition_find_together(
+    cluster: Any, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "agent")
+    async with cluster(0) as c:
+        nodes = [c.add_node(f"c{number}", server=False, join=(1, 2, 3, 4)) for number in (1, 2, 3, 4)]
+        for node in nodes[:2]:
+            await c.switch.isolate(node.host, [other.host for other in nodes[2:]])
+        for node in nodes:
+            await node.start()
+        # The first ones find nobody at first, and only then each other: that is said six times at least.
+        await eventually(
+            lambda: len(re.findall("joined the pool|join failed", caplog.text)) >= 6,
+            "each has tried the other side in vain",
+        )
+        assert [len(node.statuses()) for node in nodes] == [2] * 4
+        await c.switch.heal()
+        await eventually(lambda: [len(node.statuses()) for node in nodes] == [4] * 4, "all know all")
 
 
 async def test_nothing_acknowledged_is_lost_with_the_leader(cluster: Any) -> None:
