@@ -141,12 +141,12 @@ def test_of(record: TestRecord) -> Test:
 
 
 def _timing(record: TestRecord, fault_seconds: float) -> Timing:
-    """When faults come; in a simulation, where time costs nothing, in turns as long as the seed draws."""
-    from nemesis.schedule import PERIODS, Timing
+    """When faults come; in a simulation, where time costs nothing, as often as the seed draws."""
+    from nemesis.schedule import Timing, varied
 
     if record.world != "sim":
         return Timing(record.time_limit, fault_seconds)
-    return Timing(record.time_limit, fault_seconds, Random(f"{record.seed}/period").choice(PERIODS))
+    return varied(record.time_limit, fault_seconds, Random(f"{record.seed}/timing"))
 
 
 def workload(name: str) -> Workload:

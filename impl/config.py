@@ -12,6 +12,7 @@ from pathlib import Path
 
 from impl.gossip import LAN
 from impl.gossip import Config as GossipConfig
+from impl.raft import Config as RaftConfig
 
 SECOND_NS = 1_000_000_000
 
@@ -45,6 +46,8 @@ class AgentConfig:
     raft_snapshot_threshold: int = 16384
     raft_snapshot_interval_ns: int = 30 * SECOND_NS
     raft_trailing_logs: int = 10240
+    raft_append_entries_max: int = RaftConfig().append_entries_max
+    """Entries per AppendEntries: MaxAppendEntries of hashicorp/raft, which Consul does not let one set."""
     rpc_hold_timeout_ns: int = 7 * SECOND_NS
     kv_max_value_size: int = 512 * 1024
     txn_max_req_len: int = 512 * 1024

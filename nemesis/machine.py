@@ -8,17 +8,20 @@ from itertools import permutations
 from random import Random
 from typing import Any
 
-from harness.generator import Operation
+from harness.generator import Operation, nanoseconds
 from harness.run import Environment, Mark, Package
 from harness.worlds import Link, Shape
 from nemesis import targets
-from nemesis.schedule import Timing, faults
+from nemesis.schedule import LEAD_IN, Timing, faults
 
 RATES = (0.85, 1.15)
 """How fast clocks run: within what a leader's lease allows for (half a heartbeat timeout)."""
 
 OFFSETS = (0.1, 3.0, 3600.0, -0.1, -3.0, -3600.0)
 """Seconds that wall clocks are off."""
+
+
+SLOW_LINKS = {"links": "all", "late": 0.5, "twice": 0.2, "delay_ms_max": 200.0}
 
 
 class Network:
@@ -105,18 +108,23 @@ class Disk:
 
 
 def network(nodes: int, timing: Timing, random: Random) -> Package:
-    """Loss, duplicates and delays, mild and heavy, on all links or some."""
+    """Loss, duplicates and delays, mild and heavy, on all links or some; or all slow, with short reigns.
+
+    (Otherwise messages would take so much less time than a leader leads that it has always done its work.)
+    """
     specifications = [
         {"links": "all", "lost": 0.05, "late": 0.1, "twice": 0.02},
         {"links": "half", "lost": 0.3, "late": 0.2, "delay_ms_max": 300.0},
         {"links": "one", "lost": 0.5, "twice": 0.1, "late": 0.2},
-        {"links": "all", "late": 0.5, "twice": 0.2, "delay_ms_max": 200.0},
+        SLOW_LINKS,
     ]
     return Package(
         name="network",
         capabilities=frozenset({"shape"}),
         nemesis=Network(),
-        generator=faults("network", specifications, timing, random),
+        generator=Operation("start-network", SLOW_LINKS, time=nanoseconds(LEAD_IN / 2))
+        if timing.short_reigns
+        else faults("network", specifications, timing, random),
         final_generator=Operation("stop-network"),
         marks=(Mark("network", frozenset({"start-network"}), frozenset({"stop-network"}), "#1b9e77"),),
     )

@@ -10,7 +10,7 @@ from harness.generator import Operation
 from harness.run import Environment, Mark, Package
 from nemesis import NemesisError, grudges, targets
 from nemesis.grudges import Grudge
-from nemesis.schedule import Timing, faults
+from nemesis.schedule import Timing, faults, short_reigns
 
 TARGETS: Mapping[str, str] = {
     "leader": "the leader alone, the rest together",
@@ -50,8 +50,9 @@ async def _grudge(environment: Environment, target: str | Mapping[str, Any]) -> 
     if isinstance(target, Mapping):
         return frozenset((sender, receiver) for sender, receiver in target["cut"]), note
     match target:
-        case "leader":
-            node, note = await targets.leader(environment)
+        case "leader" | "next-leader":
+            find = targets.leader if target == "leader" else targets.next_leader
+            node, note = await find(environment)
             sides = grudges.split_one(nodes, node)
         case "one":
             sides = grudges.split_one(nodes, random.choice(nodes))
@@ -83,7 +84,9 @@ def partition(nodes: int, timing: Timing, random: Random) -> Package:
         name="partition",
         capabilities=frozenset({"cut"}),
         nemesis=Partition(),
-        generator=faults("partition", possible, timing, random),
+        generator=short_reigns("partition", timing, random)
+        if timing.short_reigns
+        else faults("partition", possible, timing, random),
         final_generator=Operation("stop-partition"),
         marks=(Mark("partition", frozenset({"start-partition"}), frozenset({"stop-partition"}), "#d62728"),),
     )

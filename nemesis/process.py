@@ -13,7 +13,7 @@ from harness.generator import Operation
 from harness.run import Environment, Mark, Package
 from harness.worlds import InjectionError, SetupError
 from nemesis import targets
-from nemesis.schedule import Timing, faults
+from nemesis.schedule import Timing, faults, short_reigns
 
 
 class Kill:
@@ -85,7 +85,7 @@ def kill(nodes: int, timing: Timing, random: Random) -> Package:
         name="kill",
         capabilities=frozenset({"kill"}),
         nemesis=Kill(),
-        generator=faults("kill", _targets(nodes), timing, random),
+        generator=_kills("kill", nodes, timing, random),
         final_generator=Operation("stop-kill"),
         marks=(Mark("kill", frozenset({"start-kill"}), frozenset({"stop-kill"}), "#7f4fbf"),),
     )
@@ -97,7 +97,7 @@ def power(nodes: int, timing: Timing, random: Random) -> Package:
         name="power",
         capabilities=frozenset({"power"}),
         nemesis=Power(),
-        generator=faults("power", _targets(nodes), timing, random),
+        generator=_kills("power", nodes, timing, random),
         final_generator=Operation("stop-power"),
         marks=(Mark("power cut", frozenset({"start-power"}), frozenset({"stop-power"}), "#8c510a"),),
     )
@@ -113,6 +113,12 @@ def pause(nodes: int, timing: Timing, random: Random) -> Package:
         final_generator=Operation("stop-pause"),
         marks=(Mark("pause", frozenset({"start-pause"}), frozenset({"stop-pause"}), "#e69f00"),),
     )
+
+
+def _kills(name: str, nodes: int, timing: Timing, random: Random) -> list[Operation]:
+    if timing.short_reigns:
+        return short_reigns(name, timing, random, starts_again=True)
+    return faults(name, _targets(nodes), timing, random)
 
 
 def _targets(nodes: int) -> list[str]:

@@ -3,6 +3,9 @@
 After a short lead-in, faults and quiet take turns, each some 5 to 10 seconds long; a run too short for two
 such turns has two shorter ones, and a workload may want its faults to last longer. The leader is always among
 the targets, and no target comes twice before all have come once.
+
+Or reigns are short: leaders are hit one after the other, each soon after it was elected, before it could
+finish what its predecessor had begun.
 """
 
 from __future__ import annotations
@@ -15,10 +18,16 @@ from typing import Any
 from harness.generator import Operation, nanoseconds
 
 LEADER = "leader"
+NEXT_LEADER = "next-leader"
 
-_LEAD_IN = 2.0
+LEAD_IN = 2.0
+"""Seconds before the first fault, if the run is not too short for it."""
 PERIODS = (1.5, 3.0, 5.0, 8.0, 13.0)
 """Seconds of a turn, for those who vary it: as short as an election, or long enough to recover."""
+SHORT_REIGNS = 1 / 4
+"""How often reigns are short, for those who vary it."""
+_SHORT_REIGN = 1.5
+"""Seconds between two faults then, at most: less than an election takes, so the next leader is waited for."""
 _LATEST_START, _LATEST_STOP = 0.15, 0.97
 """Of a turn: so that there is quiet, however short, between two faults."""
 
@@ -33,11 +42,19 @@ class Timing:
     """How long each fault should last at least, if the time limit allows two such turns."""
     period: float = 15.0
     """Seconds of a turn, fault and quiet together."""
+    short_reigns: bool = False
+    """Whether partitions, kills and power cuts hit nobody but leaders, each soon after it was elected."""
+
+
+def varied(time_limit: float, fault_seconds: float, random: Random) -> Timing:
+    """Some timing, for those who run many times: one in four with short reigns."""
+    period = max(random.choice(PERIODS), fault_seconds)
+    return Timing(time_limit, fault_seconds, period, not fault_seconds and random.random() < SHORT_REIGNS)
 
 
 def faults(name: str, targets: Sequence[Any], timing: Timing, random: Random) -> list[Operation]:
     """`start-<name>` (value: the target) and `stop-<name>` operations in turn, over the time limit."""
-    lead_in = min(_LEAD_IN, timing.time_limit / 10)
+    lead_in = min(LEAD_IN, timing.time_limit / 10)
     least_period = max(timing.period, timing.fault_seconds / (_LATEST_STOP - _LATEST_START))
     count = max(2, int((timing.time_limit - lead_in) / least_period))
     period = (timing.time_limit - lead_in) / count
@@ -48,6 +65,19 @@ def faults(name: str, targets: Sequence[Any], timing: Timing, random: Random) ->
         stop = min(stop, lead_in + (turn + _LATEST_STOP) * period)
         schedule.append(Operation(f"start-{name}", target, time=nanoseconds(start)))
         schedule.append(Operation(f"stop-{name}", time=nanoseconds(stop)))
+    return schedule
+
+
+def short_reigns(name: str, timing: Timing, random: Random, *, starts_again: bool = False) -> list[Operation]:
+    """One leader is hit after the other, until the time limit; what was killed is started again meanwhile."""
+    at = min(LEAD_IN, timing.time_limit / 10)
+    schedule = [Operation(f"start-{name}", LEADER, time=nanoseconds(at))]
+    while (next_at := at + random.uniform(0.5, 1.0) * _SHORT_REIGN) < timing.time_limit:
+        if starts_again:
+            stop = random.uniform(at, next_at)
+            schedule.append(Operation(f"stop-{name}", time=nanoseconds(stop)))
+        schedule.append(Operation(f"start-{name}", NEXT_LEADER, time=nanoseconds(next_at)))
+        at = next_at
     return schedule
 
 

@@ -1,8 +1,10 @@
-"""Target specifications: `one`, `minority`, `majority`, `leader`, `all`, looked up when the fault comes.
+"""Target specifications: `one`, `minority`, `majority`, `leader`, `next-leader`, `all`. They are looked up
+when the fault comes.
 
 A specification never names a node, so that a test fits any cluster. (A scenario does, to repeat what one
 came to: `{"nodes": [...]}`, as the completion of the fault says it.) `leader` waits a little for there to be
 one; a cluster without any is no reason to spare it, so another node is taken then, and the history says so.
+`next-leader` first waits a little for the present one to be given up.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Any
 
 from harness.run import Environment
 from nemesis.grudges import majority
-from nemesis.schedule import LEADER
+from nemesis.schedule import LEADER, NEXT_LEADER
 
 PROCESS_TARGETS = ("leader", "one", "minority", "majority", "all")
 
@@ -21,6 +23,9 @@ _LEADER_PATIENCE = 3.0
 """Seconds: an election under way is over by then."""
 
 _LEADER_POLL = 0.1
+
+_REIGNS = (0.0, 0.1, 1.0)
+"""Seconds that a next leader may lead at most: about what a message takes, on fast links and on slow ones."""
 
 
 async def leader(environment: Environment) -> tuple[str, dict[str, Any]]:
@@ -42,6 +47,22 @@ async def leader(environment: Environment) -> tuple[str, dict[str, Any]]:
     }
 
 
+async def next_leader(environment: Environment) -> tuple[str, dict[str, Any]]:
+    """The same for the successor of who leads now, soon after it is elected; or who leads, if it goes on."""
+    present = await environment.system.leader(environment.cluster, environment.options)
+    try:
+        async with asyncio.timeout(_LEADER_PATIENCE):
+            while present is not None:
+                await asyncio.sleep(_LEADER_POLL)
+                if await environment.system.leader(environment.cluster, environment.options) != present:
+                    break
+    except TimeoutError:
+        pass
+    found = await leader(environment)
+    await asyncio.sleep(environment.random.random() * environment.random.choice(_REIGNS))
+    return found
+
+
 def name(target: Any) -> Any:
     """What the history says of a target: its specification, whether or not it was spelt out."""
     return target.get("target", "given") if isinstance(target, Mapping) else target
@@ -58,6 +79,9 @@ async def processes(
         chosen = target["nodes"]
     elif target == LEADER:
         node, note = await leader(environment)
+        chosen = [node]
+    elif target == NEXT_LEADER:
+        node, note = await next_leader(environment)
         chosen = [node]
     elif target == "one":
         chosen = [random.choice(cluster.nodes)]

@@ -57,6 +57,7 @@ def test_files_are_merged_in_order_and_flags_win(tmp_path: Path) -> None:
                 "ports": {"http": 1, "server": 2},
                 "gossip_lan": {"probe_interval": "300ms", "suspicion_mult": 3},
                 "performance": {"raft_multiplier": 3},
+                "raft_append_entries_max": 7,
             }
         )
     )
@@ -65,6 +66,7 @@ def test_files_are_merged_in_order_and_flags_win(tmp_path: Path) -> None:
     assert config.node_name == "c"
     assert config.retry_join == ("10.0.0.1", "10.0.0.2", "10.0.0.3")
     assert (config.http_port, config.server_port, config.raft_multiplier) == (3, 2, 3)
+    assert config.raft_append_entries_max == 7
     assert config.gossip_lan == replace(LAN, probe_interval_ns=300_000_000, suspicion_multiplier=3)
 
 
@@ -119,6 +121,7 @@ def test_a_wrong_flag_is_named(arguments: list[str], text: str) -> None:
         ('{"retry_interval": "soon"}', "retry_interval: 'soon' is not a duration"),
         ('{"retry_join": [1]}', "retry_join: must be a list of texts"),
         ('{"performance": {"raft_multiplier": 11}}', "raft_multiplier: 11 is not between 1 and 10"),
+        ('{"raft_append_entries_max": 0}', "raft_append_entries_max: 0 is not positive"),
         ('{"log_level": "loud"}', "log_level: 'loud' is none of"),
         ('{"gossip_lan": {"gossip_nodes": 0}}', "gossip_lan: gossip_nodes must be positive"),
     ],

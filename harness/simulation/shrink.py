@@ -7,7 +7,11 @@ Rules
 2. Every pass is deterministic and so is their order: the same scenario shrinks to the same, every time. The
    budget is a number of runs, not of seconds.
 3. After every success the scenario is taken as it was *played*, so that what follows builds on what happened.
-4. Passes are repeated until none of them makes anything smaller.
+4. Passes are repeated until none of them makes anything smaller: first those that leave something out, then
+   also those that make it easier to read.
+5. Everything that an agent hears may make it draw, as a write puts off an election to another random time. So
+   without an operation or a fault all that follows may be different, and the failure be missed by chance.
+   Once nothing can be left out otherwise, what fails without it under some other `entropy` can be, too.
 
 Lists are made smaller by delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing
 Input", TSE 2002): ever smaller parts are left out. Chance does not reshuffle what is left
@@ -28,6 +32,10 @@ RUNS_MAX = 1500
 """How many runs a shrink may take: some minutes."""
 
 
+ENTROPIES = 8
+"""How many others a smaller scenario is tried with (rule 5)."""
+
+
 class NotFailing(Exception):
     """There is nothing to shrink: the scenario does not fail."""
 
@@ -40,6 +48,8 @@ class Shrinking:
     failure: str
     runs_max: int = RUNS_MAX
     on_progress: Callable[[Scenario, int], None] = lambda scenario, runs: None
+    entropies: range = range(0)
+    """What a smaller scenario is also tried with."""
     runs: int = 0
     seen: set[bytes] = field(default_factory=set)
     """What was tried already."""
@@ -62,6 +72,16 @@ class Shrinking:
         """Try the best with other values; False if they are the same."""
         candidate = msgspec.structs.replace(self.best, **fields)
         return candidate != self.best and self.try_(candidate)
+
+    def reduce(self, candidate: Scenario) -> bool:
+        """Whether the candidate, which lacks something, fails in the same way, under whatever entropy."""
+        return self.try_(candidate) or any(
+            self.try_(msgspec.structs.replace(candidate, entropy=entropy)) for entropy in self.entropies
+        )
+
+    def leave_out(self, **fields: Any) -> bool:
+        """The same for the best with other values, which must be smaller ones."""
+        return self.reduce(msgspec.structs.replace(self.best, **fields))
 
 
 def _play(scenario: Scenario) -> Simulated | None:
@@ -86,12 +106,20 @@ def shrink(
         msgspec.structs.replace(scenario, failure=played.failure), played.failure, runs_max, on_progress
     )
     _cut_the_end(state, played)
-    while True:
+    _repeat(state, _REDUCTIONS)
+    state.entropies = range(ENTROPIES)
+    _repeat(state, _REDUCTIONS)
+    state.entropies = range(0)
+    _repeat(state, (*_SIMPLIFICATIONS, *_REDUCTIONS))
+    return state.best
+
+
+def _repeat(state: Shrinking, passes: Sequence[Callable[[Shrinking], None]]) -> None:
+    before = None
+    while state.best != before and state.runs < state.runs_max:
         before = state.best
-        for reduce in _PASSES:
-            reduce(state)
-        if state.best == before or state.runs >= runs_max:
-            return state.best
+        for one in passes:
+            one(state)
 
 
 # --- Passes -------------------------------------------------------------------------------------------------
@@ -128,20 +156,22 @@ def _drop_faults(state: Shrinking) -> None:
 
 def _drop_operations(state: Shrinking) -> None:
     for key in dict.fromkeys(one.key for one in state.best.operations):
-        state.change(operations=[one for one in state.best.operations if one.key == key])
+        kept = [one for one in state.best.operations if one.key == key]
+        if len(kept) < len(state.best.operations):
+            state.leave_out(operations=kept)
     _fewer(state, "operations")
 
 
 def _fewer(state: Shrinking, field: str) -> None:
     """Leave out parts of a list, first all of it, then ever smaller ones."""
-    if not getattr(state.best, field) or state.change(**{field: []}):
+    if not getattr(state.best, field) or state.leave_out(**{field: []}):
         return
     size = (len(getattr(state.best, field)) + 1) // 2
     while size:
         position = 0
         while position < len(getattr(state.best, field)):
             items = getattr(state.best, field)
-            if not state.change(**{field: [*items[:position], *items[position + size :]]}):
+            if not state.leave_out(**{field: [*items[:position], *items[position + size :]]}):
                 position += size
         size //= 2
 
@@ -173,7 +203,7 @@ def _fewer_in_fault(state: Shrinking, position: int, name: str) -> None:
 def _drop_nodes(state: Shrinking) -> None:
     """A cluster of three, or of fewer client agents, if that will do."""
     while state.best.nodes > 3:
-        if not any(state.try_(smaller) for smaller in _without_a_node(state.best)):
+        if not any(state.reduce(smaller) for smaller in _without_a_node(state.best)):
             return
 
 
@@ -321,14 +351,16 @@ def _shorten(state: Shrinking) -> None:
             return
 
 
-_PASSES: Sequence[Callable[[Shrinking], None]] = (
+_REDUCTIONS: Sequence[Callable[[Shrinking], None]] = (
     _drop_departures,
     _drop_faults,
     _drop_the_rest_of_the_run,
-    _drop_operations,
     _drop_nodes,
+    _drop_operations,
     _drop_clients,
-    _drop_faults,
+)
+
+_SIMPLIFICATIONS: Sequence[Callable[[Shrinking], None]] = (
     _soften_faults,
     _merge_clients,
     _drop_clients,

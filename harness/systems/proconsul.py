@@ -101,6 +101,7 @@ class Proconsul:
             "raft_snapshot_threshold": str(random.choice((4, 20, 60))),
             "raft_snapshot_interval": "1s",
             "raft_trailing_logs": str(random.choice((0, 3, 20))),
+            "raft_append_entries_max": str(random.choice((1, 4, 512))),
         }
 
     async def start(self, cluster: Cluster, options: Options, node: str) -> None:

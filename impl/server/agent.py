@@ -118,7 +118,9 @@ class Agent:
         if restored.snapshot is not None:
             machine.restore(restored.snapshot.data)
         raft_config = replace(
-            RaftConfig.multiplied(config.raft_multiplier), trailing_entries=config.raft_trailing_logs
+            RaftConfig.multiplied(config.raft_multiplier),
+            append_entries_max=config.raft_append_entries_max,
+            trailing_entries=config.raft_trailing_logs,
         )
         core = self._raft(config.node_id, raft_config, restored, ports.random, ports.clock.monotonic_ns())
         self._driver = self._make_driver(core, storage, machine, ports.clock, self._links.send)

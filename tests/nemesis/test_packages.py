@@ -167,6 +167,26 @@ def test_without_a_leader_another_node_is_taken_and_the_history_says_so(
     on_cluster(tmp_path, work)
 
 
+@pytest.mark.parametrize("kind", ["kill", "partition"])
+def test_the_next_leader_is_the_one_after_the_present_one_however_long_nobody_leads(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nemesis.targets._LEADER_POLL", 0.0)
+    monkeypatch.setattr("nemesis.targets._REIGNS", (0.0,))
+    answers = ["n4", "n4", None, None, "n2"]
+
+    async def next_answer(self: MemorySystem, cluster: object, options: Options) -> str | None:
+        return answers.pop(0)
+
+    async def work(cluster: Watched, environment: Environment) -> None:
+        monkeypatch.setattr(MemorySystem, "leader", next_answer)
+        told = await package(kind).nemesis.invoke(environment, Operation(f"start-{kind}", "next-leader"))
+        hit = told["nodes"] if kind == "kill" else sorted({a for a, b in told["cut"] if b == "n1"})
+        assert hit == ["n2"] and not answers
+
+    on_cluster(tmp_path, work)
+
+
 def test_one_node_cannot_be_partitioned() -> None:
     with pytest.raises(NemesisError, match="at least 2 nodes"):
         package("partition", nodes=1)

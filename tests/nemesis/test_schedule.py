@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.generator import Operation
-from nemesis.schedule import LEADER, Timing, faults
+from nemesis.schedule import LEADER, NEXT_LEADER, Timing, faults, short_reigns, varied
 
 TARGETS = ("leader", "one", "minority", "majority", "all")
 SECOND = 1_000_000_000
@@ -64,3 +64,21 @@ def test_a_workload_can_have_longer_faults_and_there_is_still_quiet_between_them
     assert len(times) == 4
     assert all(stop - start > 13.699 for start, stop in zip(times[::2], times[1::2], strict=True))
     assert times[2] - times[1] > 0.3
+
+
+@given(time_limit=st.floats(3.0, 60.0), seed=st.integers(0, 2**32))
+def test_short_reigns_hit_leaders_only_and_each_sooner_than_the_next_can_be_elected(
+    time_limit: float, seed: int
+) -> None:
+    schedule = short_reigns("kill", Timing(time_limit), Random(seed), starts_again=True)
+    assert [operation.value for operation in schedule[::2]] == [LEADER, *[NEXT_LEADER] * (len(schedule) // 2)]
+    assert {operation.f for operation in schedule[1::2]} == {"stop-kill"}, "each starts again"
+    times = [time_of(operation) / SECOND for operation in schedule]
+    assert times == sorted(times) and times[-1] < time_limit
+    assert all(0.7 < later - earlier < 1.6 for earlier, later in zip(times[::2], times[2::2], strict=False))
+
+
+def test_reigns_are_short_in_one_of_four_and_never_where_faults_must_last() -> None:
+    short = sum(varied(15.0, 0.0, Random(seed)).short_reigns for seed in range(1000))
+    assert 200 < short < 300
+    assert not any(varied(15.0, 5.0, Random(seed)).short_reigns for seed in range(100))
