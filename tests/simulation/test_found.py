@@ -1,7 +1,7 @@
 """Every failure that a sweep ever found, run again: what is in `found/` failed once, and must not again.
 
-Each is as `splitbrain sweep` or `splitbrain shrink` wrote it, with the failure of its time (and with operations
-enough for the checkers to say `valid` now); why it failed is told by the commit that mended it.
+Each is as `splitbrain sweep` or `splitbrain shrink` wrote it, with the failure of its time, and with enough
+operations for the checkers to say `valid` now; why it failed is told by the commit that mended it.
 """
 
 from __future__ import annotations
