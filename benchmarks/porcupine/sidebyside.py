@@ -1,6 +1,6 @@
 """Side by side with Porcupine (github.com/anishathalye/porcupine), on the same histories, in one run.
 
-    python benchmarks/porcupine/sidebyside.py [--quick] [--time-limit 60] [--memory 8]
+    python benchmarks/porcupine/sidebyside.py [--quick] [--rows TEXT] [--time-limit 60] [--memory 8]
 
 Needs Go, which builds Porcupine with `main.go` (the module proxy must be reachable, once); where there is
 none, says so and does nothing. Each row is a history of `_histories`, or with SPLITBRAIN_HISTORIES of
@@ -73,6 +73,7 @@ class Cost:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="a few minutes: fewer, 2 seconds each")
+    parser.add_argument("--rows", default="", metavar="TEXT", help="only those with this in their name")
     parser.add_argument("--time-limit", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--memory", type=float, default=8.0, metavar="GB")
     parser.add_argument("--ours", nargs=4, help=argparse.SUPPRESS)
@@ -88,7 +89,8 @@ def main() -> None:
             return
         print(f"{'':{LABEL}} {'splitbrain':^31}   {'Porcupine':^31}   times  with evidence")
         for case in cases(options.quick):
-            row(case, folder, porcupine, limit, options.memory)
+            if options.rows in case.name:
+                row(case, folder, porcupine, limit, options.memory)
 
 
 def built(folder: Path) -> Path | None:
