@@ -6,7 +6,8 @@ Rules
    bug.
 2. Every pass is deterministic and so is their order: the same scenario shrinks to the same, every time. The
    budget is a number of runs, not of seconds.
-3. After every success the scenario is taken as it was *played*, so that what follows builds on what happened.
+3. What is listed and did not happen, because the run had ended before or took another way, is no part of the
+   scenario: departures that were not met in a successful run are left out at once.
 4. Passes are repeated until none of them makes anything smaller: first those that leave something out, then
    also those that make it easier to read.
 5. Everything that an agent hears may make it draw, as a write puts off an election to another random time. So
@@ -34,6 +35,10 @@ RUNS_MAX = 1500
 
 ENTROPIES = 8
 """How many others a smaller scenario is tried with (rule 5)."""
+
+
+PARTS_MAX = 64
+"""Into how many parts departures are divided at most: there may be thousands."""
 
 
 class NotFailing(Exception):
@@ -64,7 +69,10 @@ class Shrinking:
         played = _play(candidate)
         if played is None or played.failure != self.failure:
             return False
-        self.best = candidate
+        met = {(departed.place, departed.number) for departed in played.scenario.departures}
+        self.best = msgspec.structs.replace(
+            candidate, departures=[one for one in candidate.departures if (one.place, one.number) in met]
+        )
         self.on_progress(self.best, self.runs)
         return True
 
@@ -147,11 +155,16 @@ def _drop_the_rest_of_the_run(state: Shrinking) -> None:
 
 
 def _drop_departures(state: Shrinking) -> None:
-    _fewer(state, "departures")
+    """All of one place, then ever smaller parts: of many, single ones must wait until there are fewer."""
+    for place in dict.fromkeys(one.place for one in state.best.departures):
+        kept = [one for one in state.best.departures if one.place != place]
+        if len(kept) < len(state.best.departures):
+            state.change(departures=kept)
+    _fewer(state, "departures", state.change, size_min=len(state.best.departures) // PARTS_MAX)
 
 
 def _drop_faults(state: Shrinking) -> None:
-    _fewer(state, "faults")
+    _fewer(state, "faults", state.leave_out)
 
 
 def _drop_operations(state: Shrinking) -> None:
@@ -159,19 +172,19 @@ def _drop_operations(state: Shrinking) -> None:
         kept = [one for one in state.best.operations if one.key == key]
         if len(kept) < len(state.best.operations):
             state.leave_out(operations=kept)
-    _fewer(state, "operations")
+    _fewer(state, "operations", state.leave_out)
 
 
-def _fewer(state: Shrinking, field: str) -> None:
-    """Leave out parts of a list, first all of it, then ever smaller ones."""
-    if not getattr(state.best, field) or state.leave_out(**{field: []}):
+def _fewer(state: Shrinking, field: str, leave_out: Callable[..., bool], size_min: int = 0) -> None:
+    """Leave out parts of a list, first all of it, then ever smaller ones, of more items than `size_min`."""
+    if not getattr(state.best, field) or leave_out(**{field: []}):
         return
     size = (len(getattr(state.best, field)) + 1) // 2
-    while size:
+    while size > size_min:
         position = 0
         while position < len(getattr(state.best, field)):
             items = getattr(state.best, field)
-            if not state.leave_out(**{field: [*items[:position], *items[position + size :]]}):
+            if not leave_out(**{field: [*items[:position], *items[position + size :]]}):
                 position += size
         size //= 2
 
@@ -352,11 +365,11 @@ def _shorten(state: Shrinking) -> None:
 
 
 _REDUCTIONS: Sequence[Callable[[Shrinking], None]] = (
-    _drop_departures,
     _drop_faults,
     _drop_the_rest_of_the_run,
     _drop_nodes,
     _drop_operations,
+    _drop_departures,
     _drop_clients,
 )
 

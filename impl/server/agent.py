@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
 
 import msgspec
 
@@ -62,6 +63,9 @@ class Agent:
         self._make_duties = duties
         self._addresses: dict[str, Address] = {}
         """Of the servers that gossip shows, by id."""
+        # Of its own, so that who is elected does not depend on what gossip and clients draw: a simulated run
+        # in which one of them does less is then the same run otherwise.
+        self._election_chance = Random(ports.random.getrandbits(64))
         self._servers = ServerList(ports.random)
         self._router = Router(config, ports, self._servers, self._address_of)
         self._links = Links(ports, self._address_of)
@@ -122,7 +126,8 @@ class Agent:
             append_entries_max=config.raft_append_entries_max,
             trailing_entries=config.raft_trailing_logs,
         )
-        core = self._raft(config.node_id, raft_config, restored, ports.random, ports.clock.monotonic_ns())
+        now_ns = ports.clock.monotonic_ns()
+        core = self._raft(config.node_id, raft_config, restored, self._election_chance, now_ns)
         self._driver = self._make_driver(core, storage, machine, ports.clock, self._links.send)
         self._router.serve(self._driver)
         self._listener = await ports.network.listen(
