@@ -730,7 +730,7 @@ class Raft:
 
         One that is older than the snapshot at hand is ignored: the leader's came in meanwhile.
         """
-        if snapshot.index <= self._snapshot_index():
+        if snapshot.index <= self.snapshot_index():
             return
         if snapshot.index > self.applied_index:
             raise self._violation(f"a snapshot at {snapshot.index}, applied only up to {self.applied_index}")
@@ -754,11 +754,12 @@ class Raft:
 
     def configuration_at(self, index: int) -> Configuration:
         """The configuration as of `index`, for a snapshot made there."""
-        if not self._snapshot_index() <= index <= self._log.last_index:
+        if not self.snapshot_index() <= index <= self._log.last_index:
             raise self._violation(f"the configuration at {index} is wanted, which is not in the log")
         return self._configurations.at(index)
 
-    def _snapshot_index(self) -> int:
+    def snapshot_index(self) -> int:
+        """The last entry that the newest snapshot covers, also one that is on its way to the disk; 0: none."""
         return 0 if self._snapshot is None else self._snapshot.index
 
     def _maybe_send_snapshot(self, progress: Progress) -> None:

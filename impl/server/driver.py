@@ -395,7 +395,8 @@ class Driver:
     async def take_snapshot(self) -> None:
         """Store the present state and drop the log that it covers. The driver goes on meanwhile."""
         index = self.machine.last_applied
-        if index <= self.snapshot_index:
+        # The leader's snapshot is the core's before it is the machine's: until then the log is ahead of it.
+        if index <= max(self.snapshot_index, self.core.snapshot_index()):
             return
         term = self.core.term_at(index)
         configuration = self.core.configuration_at(index)
