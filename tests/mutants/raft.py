@@ -213,7 +213,7 @@ class OmitsMembershipFromSnapshots(Raft):
     """32. A snapshot carries the configuration of the one before it."""
 
     def configuration_at(self, index: int) -> Configuration:
-        return super().configuration_at(self._snapshot_index())
+        return super().configuration_at(self.snapshot_index())
 
 
 # ---- Membership and transfer
