@@ -216,7 +216,8 @@ def _simulate(
             problems = list(world.run(run(test, world, directory, phases)).problems)
         except (Deadlock, Livelock, NotSimulated) as error:
             problems = [Problem("harness", f"{type(error).__name__}: {error}")]
-        history = History.read(directory / "history.jsonl")
+        # A long history reads its file when it is asked, and the file is about to go.
+        history = History(list(History.read(directory / "history.jsonl").ops))
     results = judge(history, checkers_of(test), problems, test.nemesis.safety_only)
     assert world.cluster is not None and world.loop is not None
     failure = failure_of(results)
