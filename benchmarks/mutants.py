@@ -14,23 +14,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.mutants.document import replace_section, section
 from tests.mutants.grounds import Ground, System
-from tests.mutants.hunting import DRILLS, EQUIVALENT, MUTANTS, Catch, Mutant, hunt
+from tests.mutants.hunting import DRILLS, EQUIVALENT, MISSING, MUTANTS, Catch, Mutant, hunt
 
 DRILL_SEEDS = 10
+
+IN_WHOLE_AGENTS = "In whole agents"
+"""The section of `benchmarks.simulated_mutants`."""
 
 HEAD = """# Known bugs, and how soon they are found
 
 splitbrain is held to this list. Each bug was made in proconsul on purpose, as an override of a few lines
 under `tests/mutants/`; a check has to find it, while the same hunt finds nothing in proconsul as it is. The
-numbers stand for the kind of bug and are used throughout the project. Those that are missing here are hunted
-in whole agents (`tests/mutants/catalogue.py`), or not yet.
+numbers stand for the kind of bug and are used throughout the project.
 
-The tables are of **bare cores**: no processes, no shell, only cores in virtual time under faults, with every
-promise watched at every step (`impl/raft/invariants.py`, `impl/gossip/invariants.py`). The ground says under
-which faults (`tests/mutants/grounds.py`); a *drill* is one situation in which a certain step has to be right,
-and its seeds tell nearly the same. *First* is the first seed, from 0 on, that finds the bug, and how much
-processor time that took; *of 1,000* is how many of a thousand seeds find it.
+The first tables are of **bare cores**: no processes, no shell, only cores in virtual time under faults,
+with every promise watched at every step (`impl/raft/invariants.py`, `impl/gossip/invariants.py`). The
+ground says under which faults (`tests/mutants/grounds.py`); a *drill* is one situation in which a certain
+step has to be right, and its seeds tell nearly the same. *First* is the first seed, from 0 on, that finds
+the bug, and how much processor time that took; *of 1,000* is how many of a thousand seeds find it.
 
 Written by `python -m benchmarks.mutants`.
 """
@@ -87,8 +90,16 @@ def main() -> int:
             table(clean_rows, "| Ground | What happens there | Seeds | A seed | Found |"),
             "## Bugs that proconsul cannot have\n",
             table(equivalent, "| | The bug | Why not |"),
+            "## Not hunted yet\n",
+            table([f"| {number} | {bug} | {why} |" for number, bug, why in MISSING], "| | The bug | Why |"),
         ]
-        arguments.output.write_text("\n".join(parts))
+        # What `benchmarks.simulated_mutants` has written stays.
+        before = arguments.output.read_text() if arguments.output.exists() else ""
+        whole_agents = section(before, IN_WHOLE_AGENTS)
+        text = "\n".join(parts)
+        if whole_agents is not None:
+            text = replace_section(text, IN_WHOLE_AGENTS, whole_agents)
+        arguments.output.write_text(text)
     for name in missed:
         print("not as it should be:", name)
     return 1 if missed else 0

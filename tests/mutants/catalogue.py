@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.simulation.sweep import Plan
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
@@ -26,26 +28,53 @@ class Mutant:
     seeds: int = 50
     """Within so many it must be found."""
 
+    def plan(self) -> Plan:
+        """The sweep that must find it, in the repository's root."""
+        adapter = ":" in self.name
+        fields = {"time_limit": 15.0, **self.fields}
+        return Plan(
+            workloads=(self.workload,),
+            nemesis=self.nemesis,
+            system=self.name if adapter else "proconsul",
+            agent=None if adapter else ["python", "tests/mutants/agent.py", self.name],
+            **fields,
+        )
 
-INVARIANTS = ("invalid: Election Safety", "invalid: Stable Vote")
-LOGS = ("invalid: Log Matching", "invalid: Leader Completeness", "invalid: State Machine Safety", "crashed")
+
+VOTES = ("invalid: Election Safety", "invalid: One Vote")
+LOGS = (
+    "invalid: Log Matching",
+    "invalid: Leader Completeness",
+    "invalid: State Machine Safety",
+    "invalid: Acknowledged Entries Stay",
+    "crashed",
+)
 LINEARIZABLE = ("invalid: linearizable",)
 NOT_SERIALIZABLE = ("invalid: transactions",)
 LOSSES = ("invalid: set-full", *LOGS, "invalid: Equal States")
 
 BUSY = {"rate": 200.0, "time_limit": 5.0}
+SMALL: dict[str, Any] = {"nodes": 3, "servers": 3, "concurrency": 3, "rate": 10.0}
+"""Where every server counts, and little happens besides the faults."""
 
 MUTANTS: tuple[Mutant, ...] = (
     # Election and votes
-    Mutant(1, "RepliesToVotesBeforeSync", "register", "crash-point", (*INVARIANTS, *LOGS), seeds=200),
-    Mutant(2, "ForgetsVotes", "register", "crash-point,kill", (*INVARIANTS, *LOGS), seeds=200),
-    Mutant(3, "VotesTwice", "register", "partition,kill", (*INVARIANTS, *LOGS), seeds=200),
-    Mutant(4, "SkipsLogFreshness", "set", "partition", LOSSES),
+    Mutant(1, "RepliesToVotesBeforeSync", "register", "crash-point", VOTES, SMALL, seeds=200),
+    Mutant(3, "VotesTwice", "register", "swarm", (*VOTES, *LOGS), SMALL, seeds=200),
+    Mutant(4, "SkipsLogFreshness", "set", "partition,kill", LOSSES, SMALL),
     Mutant(13, "CampaignsWithoutAsking", "register", "partition", ("no liveness", "invalid: availability")),
     # Replication and commit
-    Mutant(15, "CommitsOldTermsByCounting", "set", "partition,kill", LOSSES, seeds=400),
-    Mutant(16, "AcknowledgesBeforeSync", "set", "power", LOSSES, seeds=100),
-    Mutant(17, "CountsItselfUnsynced", "set", "power", LOSSES, seeds=200),
+    Mutant(
+        15,
+        "CommitsOldTermsByCounting",
+        "set",
+        "network,partition",
+        LOSSES,
+        {**SMALL, "rate": 5.0, "time_limit": 25.0, "extra": {"raft_append_entries_max": "1"}},
+        seeds=400,
+    ),
+    Mutant(16, "AcknowledgesBeforeSync", "set", "crash-point,disk", LOSSES, SMALL),
+    Mutant(17, "CountsItselfUnsynced", "set", "power,disk", LOSSES, SMALL, seeds=200),
     Mutant(18, "KeepsConflictingEntries", "register", "partition", LOGS),
     Mutant(20, "IgnoresPreviousTerm", "register", "partition", LOGS),
     Mutant(22, "MatchesOnSending", "set", "partition,power", LOSSES),
@@ -67,9 +96,22 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(52, "ChecksTransactionsWhenProposed", "append", "none", NOT_SERIALIZABLE, BUSY),
     Mutant(61, "AppliesTransactionsInPart", "append", "none", NOT_SERIALIZABLE, BUSY),
     # Gossip
-    Mutant(63, "NeverRefutes", "gossip", "partition", ("invalid: gossip",), {"time_limit": 40.0}),
+    Mutant(0, "NeverRefutes", "gossip", "partition", ("invalid: gossip",), {"time_limit": 40.0}),
     # Storage
     Mutant(82, "RenamesBeforeSyncing", "set", "power", ("crashed", *LOSSES), seeds=100),
-    Mutant(16, "NeverSyncs", "set", "power", ("crashed", *LOSSES)),
+    Mutant(0, "NeverSyncs", "set", "power", ("crashed", *LOSSES)),
+    Mutant(85, "CallsFullDisksSuccess", "set", "swarm", LOSSES, {"rate": 20.0}),
     Mutant(0, "AcknowledgesBeforeReplication", "set", "partition", LOSSES),
 )
+
+MISSED = (
+    "2 (`ForgetsVotes`) takes two candidates of one term, and a voter that falls and is back before the "
+    "second one asks. While traps for votes still caught candidates with their own vote, two of a "
+    "hundred seeds (swarm, crash-point) found it; since then 60 of crash-point,disk, as many with three "
+    "servers, 80 of crash-point,kill,disk, and 160 with nothing but slow disks and traps for votes have "
+    "not. Bare cores find it."
+)
+"""What is known not to be found, in words."""
+
+KEPT = ("SkipsLogFreshness", "CommitsOldTermsByCounting", "AcknowledgesBeforeSync")
+"""Whose shrunk scenarios are kept in `found/` (`python -m benchmarks.simulated_mutants` writes them)."""

@@ -232,7 +232,7 @@ class _OnAnotherDisk(Agent):
 
 
 class NeverSyncs(_OnAnotherDisk):
-    """16 and 17, for every record: nothing is flushed before it is acknowledged."""
+    """Nothing is flushed before it is acknowledged (1, 2, 16 and 17 at once)."""
 
     disk = _NeverFlushed
 

@@ -45,6 +45,13 @@ def test_a_scenario_makes_the_run_of_a_seed_happen_again(play: Play, workload: s
     assert simulate(again.scenario).trace == again.trace
 
 
+def test_a_run_can_be_judged_however_long_its_history_is(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long ones are read from their file when they are asked, and a simulation keeps no file."""
+    monkeypatch.setattr("harness.history.stored._SCAN_BYTES", 0)
+    played = play("register", "none", 0, rate=20.0, time_limit=2.0)
+    assert played.results.outcome == "valid" and len(played.history.ops[:]) == len(played.history)
+
+
 def test_a_scenario_survives_its_file(play: Play, tmp_path: Path) -> None:
     scenario = play("register", "network,crash-point", 3).scenario
     assert scenario.departures and scenario.faults and scenario.operations

@@ -49,6 +49,11 @@ def test_a_shrunk_scenario_cannot_lose_any_more(shrunk: tuple[Scenario, Scenario
             assert simulate(fewer).failure != after.failure, f"{name} {position} is not needed"
 
 
+def test_a_scenario_shrinks_to_the_same_every_time(play: Play) -> None:
+    first = play("register", "none", 0, mutant="AppliesByChance", rate=20.0, time_limit=2.0)
+    assert encode(shrink(first.scenario, runs_max=60)) == encode(shrink(first.scenario, runs_max=60))
+
+
 def test_a_shrunk_scenario_reads_as_a_script_and_runs_as_a_test(shrunk: tuple[Scenario, Scenario]) -> None:
     _, after = shrunk
     script = words.script(after, simulate(after))

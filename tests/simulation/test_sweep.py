@@ -10,7 +10,6 @@ import pytest
 
 import workloads
 from harness.cli import main
-from harness.history import stored
 from harness.simulation.scenario import read, simulate
 from harness.simulation.sweep import Plan, parse_seeds, run_seed, sweep
 
@@ -52,16 +51,6 @@ def test_failures_are_kept_as_scenarios_that_fail_again(tmp_path: Path) -> None:
     for seed in range(2):
         scenario = read(tmp_path / f"register-{seed}.json")
         assert scenario.failure == simulate(scenario).failure == "invalid: Equal States"
-
-
-def test_a_long_history_is_judged_like_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan(workloads=("set",), nemesis="none", time_limit=2.0, rate=20.0)
-    short = run_seed(plan, "set", 0)
-    monkeypatch.setattr(
-        stored, "_SCAN_BYTES", 0
-    )  # from so many bytes on, rows are read when they are asked for
-    assert run_seed(plan, "set", 0).summary == short.summary
-    assert short.outcome == "valid"
 
 
 def test_what_cannot_be_set_up_is_no_valid_seed() -> None:
