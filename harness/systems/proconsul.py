@@ -31,7 +31,8 @@ PROBE_TIMEOUT = 0.1
 GOSSIP_INTERVAL = 0.1
 SUSPICION_MULT = 5
 PUSH_PULL_INTERVAL = 3.0
-RECONNECT_INTERVAL = 3.0
+RECONNECT_INTERVAL = 0.5
+RETRY_INTERVAL = 3.0
 STREAM_TIMEOUT = 2.0
 
 # What cannot be configured, as in memberlist (config.go).
@@ -121,7 +122,7 @@ class Proconsul:
             "client_addr": "0.0.0.0",
             "data_dir": str(cluster.directory(node) / "data"),
             "retry_join": [cluster.address(name) for name in options.nodes if name != node],
-            "retry_interval": f"{RECONNECT_INTERVAL}s",
+            "retry_interval": f"{RETRY_INTERVAL}s",
             "log_level": "info",
             "performance": {"raft_multiplier": 1},
             **_settings(options.extra or {}),
@@ -214,20 +215,24 @@ class Proconsul:
         list that is shuffled at each wrap: SWIM, section 4.3); an agent that hears from nobody stretches each
         of these as far as the awareness score goes (Lifeguard); and nobody may confirm its suspicion
         (memberlist, suspicion.go).
-        Convergence: an exchange that the cut caught must time out; the smaller side of a cut then tries one
-        of those it lost every reconnect interval, with certainty (serf.go, reconnect); over that each side
-        learns that it is thought dead, suspects, is refuted, and whoever missed it hears at a push/pull.
+        Convergence: an exchange that the cut caught must time out; then who has lost more members than it
+        has tries one of them every reconnect interval, with certainty (serf.go, reconnect), and each once
+        before any comes again (`Serf._reconnect_tick`): the dead, a minority of the servers at most, and
+        then one that lives. Parts that were more than two have to do so twice. Over that each side learns
+        that it is thought dead, suspects, is refuted, and whoever missed it hears at a push/pull.
         """
         n = len(options.nodes)
         suspicion = SUSPICION_MULT * max(1.0, math.log10(n)) * PROBE_INTERVAL * SUSPICION_MAX_TIMEOUT_MULT
         probing = (2 * (n - 1) - 1) * AWARENESS_MAX * PROBE_INTERVAL
+        attempts = 2 * ((options.servers - 1) // 2 + 1)
+        reconnecting = attempts * RECONNECT_INTERVAL
         return MembershipBounds(
             detect=probing + suspicion + SLACK,
-            converge=STREAM_TIMEOUT + RECONNECT_INTERVAL + suspicion + PUSH_PULL_INTERVAL + SLACK,
+            converge=STREAM_TIMEOUT + reconnecting + suspicion + PUSH_PULL_INTERVAL + SLACK,
             formula=(
                 f"detect = probing {probing:g} s + longest suspicion {suspicion:g} s + {SLACK:g} s, "
-                f"converge = stream timeout {STREAM_TIMEOUT:g} s + reconnect interval "
-                f"{RECONNECT_INTERVAL:g} s + longest suspicion + push/pull interval "
+                f"converge = stream timeout {STREAM_TIMEOUT:g} s + {attempts} attempts to reconnect "
+                f"{reconnecting:g} s + longest suspicion + push/pull interval "
                 f"{PUSH_PULL_INTERVAL:g} s + {SLACK:g} s"
             ),
         )

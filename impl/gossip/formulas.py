@@ -133,7 +133,7 @@ def detection_bound_ns(config: Config, n: int) -> int:
     )
 
 
-def convergence_bound_ns(config: Config, n: int, cut_ns: int) -> int:
+def convergence_bound_ns(config: Config, n: int, cut_ns: int, dead: int = 0) -> int:
     """Time from the heal of a cut into two parts until all live members see each other alive.
 
     If the cut was shorter than a probe interval and the shortest suspicion, nobody was declared failed.
@@ -144,12 +144,12 @@ def convergence_bound_ns(config: Config, n: int, cut_ns: int) -> int:
     `gossip_to_the_dead_ns`, and often heal a fresh cut within a second, but only while there are broadcasts,
     so an observer cannot demand it. What is certain is Serf's reconnect: an attempt under way at the heal may
     hang for `stream_timeout_ns`, the next starts `reconnect_interval_ns` later, and in the smaller part every
-    tick makes an attempt (failed ≥ alive). Over it each side learns that it is thought dead; what follows is
-    that each member is suspected, refutes, and the refutation is disseminated; a suspicion that ran out
-    before the refutation arrived is refuted once more.
+    tick makes an attempt (failed ≥ alive). The members take turns, so that of these attempts one at most is
+    spent on each of those that are really `dead`. Over the one that succeeds each side learns that it is
+    thought dead; what follows is that each member is suspected, refutes, and the refutation is disseminated;
+    a suspicion that ran out before the refutation arrived is refuted once more.
 
-    Holds if all members are alive: an attempt may otherwise be spent on a dead one. Source: serf.go
-    `reconnect`.
+    Source: serf.go `reconnect`, but for the turns.
     """
     refuted = suspicion_timeout_max_ns(config, n) + dissemination_bound_ns(config, n)
     shortest_death_ns = config.probe_interval_ns + suspicion_timeout_min_ns(
@@ -157,4 +157,4 @@ def convergence_bound_ns(config: Config, n: int, cut_ns: int) -> int:
     )
     if cut_ns < shortest_death_ns:
         return refuted
-    return config.stream_timeout_ns + config.reconnect_interval_ns + refuted
+    return (dead + 1) * (config.stream_timeout_ns + config.reconnect_interval_ns) + refuted

@@ -78,6 +78,8 @@ class _Record:
     status: Status
     status_time: int
     changed_ns: int
+    tried_ns: int = 0
+    """When this agent last tried to reach it; 0: not since it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +266,7 @@ class Gossip(Memberlist):
             self._left[record.name] = record
             self._changed("left", record)
         else:
-            record.status = "failed"
+            record.status, record.tried_ns = "failed", 0
             self._failed[record.name] = record
             self._changed("failed", record)
 
@@ -421,13 +423,20 @@ class Gossip(Memberlist):
         }
 
     def _reconnect_tick(self) -> None:
-        """Try a random failed member, so often that all of us together try each about once per interval."""
+        """Try a failed member, so often that all of us together try each about once per interval.
+
+        One of those whose last attempt is the longest ago. (Serf takes any, and may so try a dead one again
+        and again while one that is alive, and as alone as this agent, waits.)
+        """
         alive = len(self._records) - len(self._failed) - len(self._left)
         chance = formulas.reconnect_probability(len(self._failed), alive)
         if self._phase != "member" or self._random.random() >= chance:
             self._reconnect_later("")
             return
-        record = self._random.choice(list(self._failed.values()))
+        longest_ago_ns = min(record.tried_ns for record in self._failed.values())
+        waiting = [record for record in self._failed.values() if record.tried_ns == longest_ago_ns]
+        record = self._random.choice(waiting)
+        record.tried_ns = self._now
         self._start_push_pull(record.address, join=True, done=self._reconnect_later)
 
     def _reconnect_later(self, error: str) -> None:
