@@ -465,8 +465,14 @@ class _Run:
             script = Script(paced, test.nemesis.generator, final=True)
         clients, nemesis = gen.clients(script.operations), gen.nemesis(script.faults)
         left = await self._phase(
-            interpreter, gen.any_of(clients, nemesis), deadline=gen.nanoseconds(test.time_limit)
+            interpreter,
+            gen.any_of(clients, nemesis),
+            deadline=gen.nanoseconds(test.time_limit),
+            await_clients=test.script is None,
         )
+        if left is not None and test.script is not None:
+            # A fault that was begun in time was perhaps done later: a leader had to be awaited.
+            await self._phase(interpreter, gen.nemesis(left))
         return None if left is None else gen.clients(left)
 
     async def _heal(self, interpreter: Interpreter) -> None:

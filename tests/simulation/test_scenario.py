@@ -45,6 +45,15 @@ def test_a_scenario_makes_the_run_of_a_seed_happen_again(play: Play, workload: s
     assert simulate(again.scenario).trace == again.trace
 
 
+@pytest.mark.parametrize("seed", [5, 22])
+def test_a_fault_that_was_begun_in_time_and_done_later_is_so_in_the_scenario_too(
+    play: Play, seed: int
+) -> None:
+    first = play("set", "partition,kill", seed, time_limit=4.0, nodes=3, servers=3, concurrency=3, rate=10.0)
+    assert first.scenario.faults[-1].at > first.scenario.time_limit
+    assert clients(simulate(first.scenario)) == clients(first)
+
+
 def test_a_run_can_be_judged_however_long_its_history_is(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long ones are read from their file when they are asked, and a simulation keeps no file."""
     monkeypatch.setattr("harness.history.stored._SCAN_BYTES", 0)
