@@ -112,7 +112,8 @@ def _after(current: Condition, completed: Op) -> Condition | None:
     if kind in ("kill", "power") and starts:
         return replace(began, dead=current.dead | nodes, paused=current.paused - nodes)
     if kind in ("kill", "power") or (kind == "crash-point" and not starts):
-        return replace(began, dead=frozenset())  # whatever did not run was started
+        # Whatever did not run was started: by a trap, it may have died while it was paused.
+        return replace(began, dead=frozenset(), paused=current.paused - nodes)
     if kind == "pause":
         return replace(began, paused=current.paused | nodes if starts else current.paused - nodes)
     return began

@@ -88,6 +88,22 @@ def test_traps_kill_who_leads_which_ends_its_pause() -> None:
     assert last_heal_ns(trapped) == 8
 
 
+def test_who_died_in_a_trap_while_it_was_paused_is_not_paused_when_it_is_started_again() -> None:
+    """Found by a sweep (register, seed 335), which could not say whether the cluster had recovered."""
+    trapped = history(
+        (1, "start-crash-point", ["all", "sent", "vote"]),
+        (2, "start-crash-point", {"nodes": ["n1"], "leader": None, "step": "sent", "record": "vote"}),
+        (3, "start-pause", "one"),
+        (4, "start-pause", {"nodes": ["n1"]}),
+        (5, "stop-pause", None),
+        (6, "stop-pause", {"nodes": []}),
+        (7, "stop-crash-point", None),
+        (8, "stop-crash-point", {"nodes": ["n1"]}),
+    )
+    assert conditions(trapped)[-1].whole
+    assert last_heal_ns(trapped) == 8
+
+
 def test_while_packets_are_lost_nobody_knows_who_hears_whom() -> None:
     lossy = history((1, "start-network", {"links": "all", "lost": 0.5}), (2, "start-network", {"links": []}))
     assert not conditions(lossy)[-1].whole
