@@ -759,7 +759,7 @@ class Raft:
         return self._configurations.at(index)
 
     def snapshot_index(self) -> int:
-        """The last entry that the newest snapshot covers, even one on its way to the disk; 0: none."""
+        """Up to where the newest snapshot reaches; 0: there is none."""
         return 0 if self._snapshot is None else self._snapshot.index
 
     def _maybe_send_snapshot(self, progress: Progress) -> None:

@@ -14,6 +14,9 @@ from impl.raft import (
     AppendEntries,
     Config,
     Configuration,
+    Entry,
+    EntryKind,
+    InstallSnapshot,
     Message,
     NotLeader,
     Raft,
@@ -332,6 +335,25 @@ async def test_a_snapshot_of_what_is_covered_already_is_not_taken() -> None:
         await driver.take_snapshot()
         assert disk.flushes == flushes
         assert driver.counts.snapshots == 1
+
+
+async def test_no_snapshot_is_taken_when_a_newer_one_of_the_leader_has_just_come_in(
+    eventually: Callable[..., Coroutine[None, None, None]],
+) -> None:
+    """The log is ahead of what is applied then. Found by a sweep (set, seed 679): the agent crashed."""
+    async with running(MemoryDisk(), peers=2) as driver:
+        entry = Entry(2, 99, EntryKind.COMMAND, set_command("key"))
+        term = driver.core.term_at(1)
+        driver.receive(AppendEntries("s2", "s1", 99, 1, term, (entry,), commit_index=2, round=1, sent_ns=0))
+        await eventually(lambda: driver.machine.last_applied == 2, "the entry is applied")
+        newer = StateMachine()
+        newer.apply(10, set_command("key", b"newer"))
+        data = b"".join(newer.view().pieces())
+        configuration = driver.core.configuration
+        driver.receive(InstallSnapshot("s2", "s1", 99, 10, 99, configuration, 0, data, done=True))
+        await driver.take_snapshot()
+        await eventually(lambda: driver.snapshot_index == 10, "the leader's snapshot is restored")
+        assert driver.counts.snapshots == 0
 
 
 async def test_the_loss_of_leadership_wakes_those_who_wait_for_a_change() -> None:
