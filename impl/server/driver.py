@@ -395,7 +395,7 @@ class Driver:
     async def take_snapshot(self) -> None:
         """Store the present state and drop the log that it covers. The driver goes on meanwhile."""
         index = self.machine.last_applied
-        # A snapshot of the leader that came in just now is the core's already, and the machine's only next turn.
+        # A snapshot of the leader that came in just now is the core's, and only next turn the machine's.
         if index <= max(self.snapshot_index, self.core.snapshot_index()):
             return
         term = self.core.term_at(index)
