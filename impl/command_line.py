@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from impl.config import AgentConfig
+from impl.config import AgentConfig, parse_address
 from impl.durations import parse_duration
 from impl.gossip import LAN
 from impl.gossip import Config as GossipConfig
@@ -214,10 +214,16 @@ class _Reader:
         except OSError:
             raise BrokenConfig(f"{key}: {text!r} is not an IPv4 address") from None
 
-    def texts(self, key: str) -> tuple[str, ...]:
+    def addresses(self, key: str, default_port: int) -> tuple[str, ...]:
+        """Addresses of agents, as they are written."""
         values = self.take(key, list, [])
         if not all(isinstance(value, str) for value in values):
             raise BrokenConfig(f"{key}: must be a list of texts")
+        for text in values:
+            try:
+                parse_address(text, default_port)
+            except ValueError as error:
+                raise BrokenConfig(f"{key}: {error}") from None
         return tuple(values)
 
     def unknown(self) -> list[str]:
@@ -244,6 +250,7 @@ def agent_config(settings: Settings) -> tuple[AgentConfig, list[str]]:
     bind = read.address("bind_addr", "127.0.0.1" if dev else "0.0.0.0")
     advertise = read.address("advertise_addr", bind if bind != "0.0.0.0" else first_private_address())
     client = read.address("client_addr", "127.0.0.1")
+    lan_port = read.port("ports.serf_lan", 8301)
     data_dir = read.take("data_dir", str, None)
     if data_dir is None and not dev:
         raise BrokenConfig("data_dir: must be given (-data-dir), unless with -dev")
@@ -268,10 +275,10 @@ def agent_config(settings: Settings) -> tuple[AgentConfig, list[str]]:
         client_addr=read.address("addresses.http", client),
         http_port=read.port("ports.http", 8500),
         server_port=read.port("ports.server", 8300),
-        serf_lan_port=read.port("ports.serf_lan", 8301),
+        serf_lan_port=lan_port,
         data_dir=None if data_dir is None else Path(data_dir),
-        start_join=read.texts("start_join"),
-        retry_join=read.texts("retry_join"),
+        start_join=read.addresses("start_join", lan_port),
+        retry_join=read.addresses("retry_join", lan_port),
         retry_interval_ns=read.duration("retry_interval", AgentConfig.retry_interval_ns),
         raft_multiplier=multiplier,
         raft_snapshot_threshold=read.take(

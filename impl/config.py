@@ -12,6 +12,7 @@ from pathlib import Path
 
 from impl.gossip import LAN
 from impl.gossip import Config as GossipConfig
+from impl.ports import Address
 from impl.raft import Config as RaftConfig
 
 SECOND_NS = 1_000_000_000
@@ -59,3 +60,16 @@ class AgentConfig:
     """The same of SIGINT."""
     log_level: str = "info"
     dev: bool = False
+
+
+def parse_address(text: str, default_port: int) -> Address:
+    """ "ip" or "ip:port". Raises ValueError for anything else."""
+    host, _, port = text.partition(":")
+    parts = host.split(".")
+    if len(parts) != 4 or not all(part.isdecimal() and int(part) < 256 for part in parts):
+        raise ValueError(f"{text!r} is not an IPv4 address")
+    if not port:
+        return host, default_port
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"{text!r}: the port must be a number from 1 to 65535")
+    return host, int(port)

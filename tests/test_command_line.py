@@ -120,6 +120,8 @@ def test_a_wrong_flag_is_named(arguments: list[str], text: str) -> None:
         ('{"ports": {"http": 70000}}', "ports.http: 70000 is not a port"),
         ('{"retry_interval": "soon"}', "retry_interval: 'soon' is not a duration"),
         ('{"retry_join": [1]}', "retry_join: must be a list of texts"),
+        ('{"retry_join": ["n2.example:8301"]}', "retry_join: 'n2.example:8301' is not an IPv4 address"),
+        ('{"start_join": ["10.0.0.1:0"]}', "start_join: '10.0.0.1:0': the port must be a number"),
         ('{"performance": {"raft_multiplier": 11}}', "raft_multiplier: 11 is not between 1 and 10"),
         ('{"raft_append_entries_max": 0}', "raft_append_entries_max: 0 is not positive"),
         ('{"log_level": "loud"}', "log_level: 'loud' is none of"),

@@ -18,31 +18,22 @@ from checkers.stats import Stats
 from checkers.transactions import Transactions
 from harness.generator import Operation, Source
 from harness.interpreter import Client
-from harness.run import Checker, Test
-from harness.systems import Options, System
+from harness.run import Checker, Test, Workload
 from harness.worlds import Cluster
 from workloads._transactions import PROBE, TransactionClient, Write, models, operations
 
 
-class Append:
-    """Implements `harness.run.Workload`: strict serializability of transactions over lists."""
+class Append(Workload):
+    """Strict serializability of transactions over lists."""
 
     name = "append"
     model: Model = "list-append"
     """What `elle-py` takes the transactions for."""
     write: Write = "append"
     """The micro-operation that writes."""
-    time_limit = 12.0
-    rate = 100.0
 
     def generator(self, test: Test) -> Source:
         return operations(self.write)
-
-    def fault_seconds(self, system: System, options: Options) -> float:
-        return 0.0
-
-    def final_generator(self, test: Test) -> Source:
-        return None
 
     def probe(self) -> Operation:
         return PROBE

@@ -16,13 +16,13 @@ from checkers.stats import Stats
 from harness import generator as gen
 from harness.generator import Operation, Source
 from harness.interpreter import Client
-from harness.run import Checker, Test
+from harness.run import Checker, Test, Workload
 from harness.systems import MembershipBounds, Options, System
 from harness.worlds import Cluster, SetupError
 
 
-class Gossip:
-    """Implements `harness.run.Workload`: failure detection and convergence of membership."""
+class Gossip(Workload):
+    """Failure detection and convergence of membership."""
 
     name = "gossip"
     time_limit = 50.0
@@ -35,9 +35,6 @@ class Gossip:
         # The detection bound, and a second in which it is looked at.
         bounds = system.membership_bounds(options)
         return 0.0 if bounds is None else bounds.detect + 1.0
-
-    def final_generator(self, test: Test) -> Source:
-        return None
 
     def probe(self) -> Operation:
         return Operation("members")

@@ -21,8 +21,8 @@ from checkers.stats import Stats
 from harness.generator import PENDING, Context, Generator, Operation, Source, Step, fill
 from harness.history import Op
 from harness.interpreter import Client
-from harness.run import Checker, Follower, Test
-from harness.systems import KV, Options, Refused, System
+from harness.run import Checker, Follower, Test, Workload
+from harness.systems import KV, Refused
 from harness.worlds import Cluster
 
 KEYS_AT_A_TIME = 3
@@ -31,21 +31,13 @@ WRITES = 0.6
 """Share of what the writing clients do; the rest are compare-and-sets."""
 
 
-class Register:
-    """Implements `harness.run.Workload`: linearizability of single keys."""
+class Register(Workload):
+    """Linearizability of single keys."""
 
     name = "register"
-    time_limit = 12.0
-    rate = 100.0
 
     def generator(self, test: Test) -> Source:
         return Operations(tuple(_Slot(f"r{number}") for number in range(KEYS_AT_A_TIME)), KEYS_AT_A_TIME)
-
-    def fault_seconds(self, system: System, options: Options) -> float:
-        return 0.0
-
-    def final_generator(self, test: Test) -> Source:
-        return None
 
     def probe(self) -> Operation:
         return Operation("read", key="probe")

@@ -25,8 +25,8 @@ from checkers.stats import Stats
 from harness.generator import PENDING, Context, Generator, Operation, Source, Step
 from harness.history import Op, Versioned
 from harness.interpreter import Client
-from harness.run import Checker, Test
-from harness.systems import KV, Options, System, Watching
+from harness.run import Checker, Test, Workload
+from harness.systems import KV, Watching
 from harness.worlds import Cluster
 
 KEYS = 3
@@ -34,21 +34,13 @@ WRITES = 0.35
 """Share of what is not the reading of one's own write."""
 
 
-class Session:
-    """Implements `harness.run.Workload`: session guarantees, and one log per server."""
+class Session(Workload):
+    """Session guarantees, and one log per server."""
 
     name = "session"
-    time_limit = 12.0
-    rate = 100.0
 
     def generator(self, test: Test) -> Source:
         return Operations()
-
-    def fault_seconds(self, system: System, options: Options) -> float:
-        return 0.0
-
-    def final_generator(self, test: Test) -> Source:
-        return None
 
     def probe(self) -> Operation:
         return Operation("read", key="probe")

@@ -19,35 +19,27 @@ from checkers.stats import Stats
 from harness import generator as gen
 from harness.generator import Operation, Source
 from harness.interpreter import Client
-from harness.run import Checker, Follower, Test
-from harness.systems import KV, Options, System
+from harness.run import Checker, Follower, Test, Workload
+from harness.systems import KV
 from harness.worlds import Cluster
 
 PREFIX = "set/"
 ADDS_PER_READ = 15
 
 
-class Set:
-    """Implements `harness.run.Workload`: durability of acknowledged writes."""
+class Set(Workload):
+    """Durability of acknowledged writes."""
 
     name = "set"
-    time_limit = 12.0
-    rate = 100.0
 
     def generator(self, test: Test) -> Source:
         return _adds_and_reads()
-
-    def fault_seconds(self, system: System, options: Options) -> float:
-        return 0.0
 
     def final_generator(self, test: Test) -> Source:
         return gen.each_thread(gen.until_ok(gen.repeat(Operation("read"))))
 
     def probe(self) -> Operation:
         return Operation("read")
-
-    def recovery_seconds(self, test: Test) -> float:
-        return 0.0
 
     async def open(self, test: Test, cluster: Cluster, node: str) -> Client:
         return SetClient(await test.system.kv(cluster, test.options, node))

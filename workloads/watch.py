@@ -21,8 +21,8 @@ from checkers.watch import Watch as WatchChecker
 from harness.generator import PENDING, Context, Generator, Operation, Source, Step
 from harness.history import Op
 from harness.interpreter import Client
-from harness.run import Checker, Test
-from harness.systems import KV, Options, System, Watching
+from harness.run import Checker, Test, Workload
+from harness.systems import KV, Watching
 from harness.worlds import Cluster, SetupError
 
 WAIT = 2.0
@@ -33,21 +33,14 @@ PACES = (0.7, 0.28, 0.02)
 """Shares of the writes that go to each key, the last one's in pairs."""
 
 
-class Watch:
-    """Implements `harness.run.Workload`: no missed wake-up, and an index that never goes back."""
+class Watch(Workload):
+    """No missed wake-up, and an index that never goes back."""
 
     name = "watch"
-    time_limit = 12.0
     rate = 60.0
 
     def generator(self, test: Test) -> Source:
         return Operations((0,) * test.concurrency)
-
-    def fault_seconds(self, system: System, options: Options) -> float:
-        return 0.0
-
-    def final_generator(self, test: Test) -> Source:
-        return None
 
     def probe(self) -> Operation:
         return Operation("watch", {"index": 0, "wait": 0.0}, "w0")

@@ -10,7 +10,7 @@ The shell owns sockets and clock and drives one `Gossip`:
     gossip.stream_request(message, source, now_ns)      came on a peer's stream: returns the answer
     gossip.stream_reply(token, message, now_ns)         came on the stream of OpenStream(token)
     gossip.stream_failed(token, reason, now_ns)         nothing came on it
-    for effect in gossip.take(): ...                    after any of these
+    for effect in gossip.take(): ...                    after any of these; sets gossip.deadline_ns anew
 
 Times are integer nanoseconds of one monotonic clock. Nothing here reads a clock, opens a socket or draws
 randomness other than from the `random.Random` it was given.

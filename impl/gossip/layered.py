@@ -56,9 +56,7 @@ class Layered(Generic[T]):
 
     def values(self) -> list[T]:
         """In the order of their coming: the shared ones first."""
-        if not self._shared:
-            return list(self._own.values())
-        return [self[name] for name in self]
+        return list({**self._shared, **self._own}.values())
 
     def __setitem__(self, name: str, value: T) -> None:
         self._added += name not in self

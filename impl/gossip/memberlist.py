@@ -100,7 +100,7 @@ class Memberlist(Swim):
 
     @property
     def deadline_ns(self) -> int:
-        """When `tick` is due next. Look again after every input."""
+        """When `tick` is due next. Look again after every `take`."""
         return self._timers.deadline_ns
 
     @property
@@ -109,7 +109,7 @@ class Memberlist(Swim):
         return self._streams.keys()
 
     def take(self) -> list[Effect]:
-        """The effects since the last call, in order."""
+        """The effects since the last call, in order. Sets `deadline_ns` anew."""
         if self._gossip_rested_ns is not None and self._has_broadcasts():
             self._rest_no_more(self._gossip_rested_ns)
         effects, self._effects = self._effects, []

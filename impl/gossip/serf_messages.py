@@ -184,7 +184,7 @@ def decode_tags(meta: bytes) -> dict[str, str]:
     if not isinstance(value, dict):
         raise Malformed("tags are not a map")
     try:
-        return {_decoded(key): _decoded(text) for key, text in value.items()}
+        return {key.decode(): text.decode() for key, text in value.items()}
     except (AttributeError, UnicodeDecodeError):
         raise Malformed("tags are not all UTF-8 strings") from None
 
@@ -222,9 +222,3 @@ def _names(fields: Fields, field: str, values: Iterable[Any]) -> list[str]:
         return [value.decode() for value in values]
     except (AttributeError, UnicodeDecodeError):
         raise fields.wrong(field, "holds a name that is not UTF-8") from None
-
-
-def _decoded(value: object) -> str:
-    if not isinstance(value, bytes):
-        raise AttributeError
-    return value.decode()

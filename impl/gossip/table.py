@@ -105,13 +105,9 @@ class Table:
         """Know these as well, all of them live; our own nodes remain our own."""
         own = self._by_name
         self._by_name = Layered(shared)
-        self._order = list(shared.values())
         for node in own.values():
-            if node.name in shared:
-                self._order[self._order.index(shared[node.name])] = node
-            else:
-                self._order.append(node)
             self._by_name[node.name] = node
+        self._order = self._by_name.values()
         self._live = len(self._order)
 
     def to_change(self, node: Node) -> Node:

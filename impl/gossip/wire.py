@@ -36,6 +36,8 @@ STREAM_BYTES_MAX = 20 * 1024 * 1024
 PUSH_PULL_NODES_MAX = 1024 * 1024
 NODES_REMEMBERED = 16_384
 """One push/pull tells nearly the same as the last: so many members' bytes are not written and read anew."""
+NODE_STATE_BYTES_REMEMBERED = 2048
+"""At most, of each: more than whatever memberlist writes of one."""
 META_BYTES_MAX = 512
 COMPOUND_PARTS_MAX = 255
 """The count is one byte; memberlist once wrote longer compounds and lost the rest (memberlist 8d2a27a)."""
@@ -405,9 +407,13 @@ def _decode_alive(value: object) -> Alive:
     )
 
 
-@lru_cache(NODES_REMEMBERED)
 def decode_node_state(data: bytes) -> NodeState:
     """The inverse of `encode_node_state`. Raises `Malformed`."""
+    # Fields that nobody knows may make it as long as a stream can be: such ones are not remembered.
+    return (_remembered if len(data) <= NODE_STATE_BYTES_REMEMBERED else _decode_node_state)(data)
+
+
+def _decode_node_state(data: bytes) -> NodeState:
     fields = Fields("push/pull node", unpack(data))
     return NodeState(
         name=fields.name("Name"),
@@ -418,6 +424,9 @@ def decode_node_state(data: bytes) -> NodeState:
         state=State(fields.integer("State", max(State))),
         versions=fields.versions(),
     )
+
+
+_remembered = lru_cache(NODES_REMEMBERED)(_decode_node_state)
 
 
 def decode_error(value: object) -> ErrorReply:

@@ -7,7 +7,6 @@ sockets, the Date header) belongs to the agent or is not needed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, MutableSet
 from typing import Any, cast
 
 from uvicorn.config import Config
@@ -24,30 +23,18 @@ CLOSE_SECONDS = 1.0
 """How long requests in progress have when the server closes, and once more to notice that it has."""
 
 
-class _InOrder(MutableSet[Any]):
-    """A set in the order in which it was filled.
+class _InOrder(dict[Any, None]):
+    """As much of a set as uvicorn needs, in the order in which it was filled.
 
     Of connections, a plain one has the order of addresses in memory: they would be closed in another one each
     time.
     """
 
-    def __init__(self) -> None:
-        self._items: dict[Any, None] = {}
-
     def add(self, value: Any) -> None:
-        self._items[value] = None
+        self[value] = None
 
     def discard(self, value: Any) -> None:
-        self._items.pop(value, None)
-
-    def __contains__(self, value: object) -> bool:
-        return value in self._items
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
+        self.pop(value, None)
 
 
 class HttpServer:
@@ -96,6 +83,7 @@ async def serve(agent: HttpAgent, ports: Ports) -> HttpServer:
     config.load()
     state = ServerState()
     state.connections = cast(Any, _InOrder())
+    state.tasks = cast(Any, _InOrder())
     loop = asyncio.get_running_loop()
 
     def protocol() -> asyncio.Protocol:

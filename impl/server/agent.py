@@ -14,7 +14,7 @@ from random import Random
 
 import msgspec
 
-from impl.config import AgentConfig
+from impl.config import AgentConfig, parse_address
 from impl.gossip import Gossip, Member
 from impl.ports import Address, Listener, Ports, Timer
 from impl.raft import Config as RaftConfig
@@ -204,7 +204,10 @@ class Agent:
 
     async def join(self, addresses: Sequence[str]) -> int:
         """Join the agents at "ip" or "ip:port". How many were reached; RequestFailed if none."""
-        parsed = [parse_address(text, self.config.serf_lan_port) for text in addresses]
+        try:
+            parsed = [parse_address(text, self.config.serf_lan_port) for text in addresses]
+        except ValueError as error:
+            raise RequestFailed(str(error)) from error
         errors = await self._pool.join(parsed)
         joined = errors.count("")
         if not joined and errors:
@@ -299,7 +302,7 @@ class Agent:
                 "commit_index": str(core.commit_index),
                 "applied_index": str(core.applied_index),
                 "num_peers": str(max(0, len(core.configuration.voters) - 1)),
-                "last_snapshot_index": str(self._driver.snapshot_index),
+                "last_snapshot_index": str(core.snapshot_index()),
             }
         return groups
 
@@ -386,16 +389,3 @@ class _ServerConnection(Frames):
         if self._deadline is not None:
             self._deadline.cancel()
         self._agent.connection_closed(self)
-
-
-def parse_address(text: str, default_port: int) -> Address:
-    """ "ip" or "ip:port". Raises RequestFailed for anything else."""
-    host, _, port = text.partition(":")
-    parts = host.split(".")
-    if len(parts) != 4 or not all(part.isdecimal() and int(part) < 256 for part in parts):
-        raise RequestFailed(f"{text!r} is not an IPv4 address")
-    if not port:
-        return host, default_port
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise RequestFailed(f"{text!r}: the port must be a number from 1 to 65535")
-    return host, int(port)

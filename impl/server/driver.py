@@ -124,7 +124,6 @@ class Driver:
         self._standing = (core.role, core.term, core.leader)
         self._known_configuration = core.configuration
         self._writer = self._loop.create_task(self._write())
-        self.snapshot_index = machine.last_applied
         self._kick()
 
     # --- Inputs
@@ -265,7 +264,6 @@ class Driver:
         if effects.snapshot is not None:
             log.info("restoring a snapshot at index %d", effects.snapshot.index)
             self.machine.restore(effects.snapshot.data)
-            self.snapshot_index = effects.snapshot.index
             self.core.applied(effects.snapshot.index)
         for entry in effects.apply:
             result: Result = True
@@ -396,7 +394,7 @@ class Driver:
         """Store the present state and drop the log that it covers. The driver goes on meanwhile."""
         index = self.machine.last_applied
         # A snapshot of the leader that came in just now is the core's, and only next turn the machine's.
-        if index <= max(self.snapshot_index, self.core.snapshot_index()):
+        if index <= self.core.snapshot_index():
             return
         term = self.core.term_at(index)
         configuration = self.core.configuration_at(index)
@@ -416,7 +414,6 @@ class Driver:
         except (StorageError, InvariantViolation) as error:
             self.fail(error)
             return
-        self.snapshot_index = max(self.snapshot_index, index)
         self.counts.snapshots += 1
         log.info("snapshot at index %d, %d bytes", index, len(snapshot.data))
 

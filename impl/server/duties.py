@@ -235,7 +235,10 @@ class Duties:
         driver = self._driver
         while True:
             await self._ports.clock.sleep(self._config.raft_snapshot_interval_ns)
-            if driver.machine.last_applied - driver.snapshot_index >= self._config.raft_snapshot_threshold:
+            if (
+                driver.machine.last_applied - driver.core.snapshot_index()
+                >= self._config.raft_snapshot_threshold
+            ):
                 await driver.take_snapshot()
 
 

@@ -263,3 +263,14 @@ def test_tags_are_read_as_they_were_written(tags: dict[str, str]) -> None:
 def test_meta_data_of_agents_before_tags_are_a_role() -> None:
     """serf.go `decodeTags`: without the magic byte."""
     assert serf_messages.decode_tags(b"web") == {"role": "web"}
+
+
+def test_only_members_of_ordinary_length_are_remembered() -> None:
+    """A peer could else fill the memory with fields that nobody knows."""
+    state = wire.NodeState("n1", bytes((10, 0, 0, 1)), 8301, b"", 1, wire.State.ALIVE, (1, 5, 2, 2, 5, 4))
+    short = wire.encode_node_state(state)
+    fields = msgpack.unpackb(short, raw=True) | {b"Unknown": b"x" * wire.NODE_STATE_BYTES_REMEMBERED}
+    long = msgpack.packb(fields, use_bin_type=False)
+    assert wire.decode_node_state(long) == wire.decode_node_state(short) == state
+    assert wire.decode_node_state(short) is wire.decode_node_state(short)
+    assert wire.decode_node_state(long) is not wire.decode_node_state(long)

@@ -301,10 +301,10 @@ async def test_a_snapshot_stands_for_the_log_that_it_covers() -> None:
     async with leading(disk) as driver:
         await asyncio.gather(*(driver.propose(set_command(f"key{n}")) for n in range(50)))
         await driver.take_snapshot()
-        assert driver.snapshot_index == driver.machine.last_applied
+        assert driver.core.snapshot_index() == driver.machine.last_applied
         await driver.propose(set_command("after"))
     async with running(disk, trailing_entries=0) as driver:
-        assert driver.snapshot_index > 50
+        assert driver.core.snapshot_index() > 50
         assert len(driver.machine.kv) == 50, "restored before anything is committed again"
         applied = asyncio.Event()
         driver.machine.watches.on_key("after", applied.set)
@@ -323,7 +323,7 @@ async def test_a_snapshot_does_not_hold_up_writes() -> None:
             written += 1
         await snapshot
         assert written > 0
-        assert driver.snapshot_index < driver.machine.last_applied
+        assert driver.core.snapshot_index() < driver.machine.last_applied
 
 
 async def test_a_snapshot_of_what_is_covered_already_is_not_taken() -> None:
@@ -352,7 +352,7 @@ async def test_no_snapshot_is_taken_when_a_newer_one_of_the_leader_has_just_come
         configuration = driver.core.configuration
         driver.receive(InstallSnapshot("s2", "s1", 99, 10, 99, configuration, 0, data, done=True))
         await driver.take_snapshot()
-        await eventually(lambda: driver.snapshot_index == 10, "the leader's snapshot is restored")
+        await eventually(lambda: driver.machine.last_applied == 10, "the leader's snapshot is restored")
         assert driver.counts.snapshots == 0
 
 

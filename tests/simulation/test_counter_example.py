@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.cli import USAGE_ERROR, main
@@ -44,8 +45,7 @@ def play(system: str, seed: int, agent: list[str] | None = None) -> Simulated:
 
 
 def on_system(scenario: Scenario, system: str) -> Scenario:
-    fields = {name: getattr(scenario, name) for name in scenario.__struct_fields__}
-    return Scenario(**{**fields, "system": system})
+    return msgspec.structs.replace(scenario, system=system)
 
 
 def test_the_race_is_found_by_every_one_of_a_few_seeds_and_not_where_it_is_mended() -> None:
