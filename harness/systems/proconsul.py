@@ -18,9 +18,9 @@ from urllib.parse import quote
 import msgspec
 
 from harness.history import Versioned
-from harness.systems import KV, Indeterminate, MembershipBounds, Options, Refused, tail_of_log
+from harness.systems import KV, Indeterminate, MembershipBounds, Options, Refused, await_nodes
 from harness.systems.http import Answer, HttpClient
-from harness.worlds import Cluster, SetupError
+from harness.worlds import Cluster
 
 HTTP_PORT = 8500
 
@@ -31,9 +31,9 @@ PROBE_TIMEOUT = 0.1
 GOSSIP_INTERVAL = 0.1
 SUSPICION_MULT = 5
 PUSH_PULL_INTERVAL = 3.0
-RECONNECT_INTERVAL = 0.5
+RECONNECT_INTERVAL = 0.25
 RETRY_INTERVAL = 3.0
-STREAM_TIMEOUT = 2.0
+STREAM_TIMEOUT = 1.0
 
 # What cannot be configured, as in memberlist (config.go).
 SUSPICION_MAX_TIMEOUT_MULT = 6
@@ -138,48 +138,33 @@ class Proconsul:
         }
 
     async def await_ready(self, cluster: Cluster, options: Options, timeout: float) -> None:
-        waiting: dict[str, str] = {}
-        try:
-            async with asyncio.timeout(timeout):
-                await asyncio.gather(*(self._await_node(cluster, options, n, waiting) for n in options.nodes))
-        except TimeoutError:
-            node, why = next(iter(waiting.items()))
-            raise SetupError(
-                f"{node} did not become ready within {timeout:.0f} s: {why}\n{tail_of_log(cluster, node)}"
-            ) from None
+        clients = {node: HttpClient(cluster, node, HTTP_PORT) for node in options.nodes}
 
-    async def _await_node(
-        self, cluster: Cluster, options: Options, node: str, waiting: dict[str, str]
-    ) -> None:
-        """The node sees every member alive, knows the leader, and serves a consistent read."""
-        client = HttpClient(cluster, node, HTTP_PORT)
+        async def not_ready(node: str) -> str:
+            why = await self._not_ready(clients[node], options)
+            if not why:
+                await clients[node].close()
+            return why
+
         try:
-            while True:
-                if not cluster.running(node):
-                    raise SetupError(f"{node} ended by itself:\n{tail_of_log(cluster, node)}")
-                waiting[node] = await self._not_ready(client, options)
-                if not waiting[node]:
-                    del waiting[node]
-                    return
-                await asyncio.sleep(0.05)
+            await await_nodes(cluster, timeout, not_ready)
         finally:
-            await client.close()
+            await asyncio.gather(*(client.close() for client in clients.values()))
 
     async def _not_ready(self, client: HttpClient, options: Options) -> str:
-        """Why the node cannot serve yet, or nothing."""
+        """What keeps the node from seeing every member alive, knowing the leader and serving; or nothing."""
         try:
-            async with asyncio.timeout(2):
-                members = _members(await client.request("GET", "/v1/agent/members"))
-                alive = sum(status == "alive" for status in members.values())
-                if alive < len(options.nodes):
-                    return f"it sees {alive} of {len(options.nodes)} members alive"
-                peers = msgspec.json.decode((await client.request("GET", "/v1/status/peers")).body)
-                if len(peers) < options.servers:
-                    return f"it knows {len(peers)} of {options.servers} Raft peers"
-                answer = await client.request("GET", "/v1/kv/ready?consistent")
-                return "" if answer.status in (200, 404) else answer.text()
-        except (Refused, Indeterminate, TimeoutError, msgspec.DecodeError) as error:
-            return str(error) or "it does not answer"
+            members = _members(await client.request("GET", "/v1/agent/members"))
+            alive = sum(status == "alive" for status in members.values())
+            if alive < len(options.nodes):
+                return f"it sees {alive} of {len(options.nodes)} members alive"
+            peers = msgspec.json.decode((await client.request("GET", "/v1/status/peers")).body)
+            if len(peers) < options.servers:
+                return f"it knows {len(peers)} of {options.servers} Raft peers"
+            answer = await client.request("GET", "/v1/kv/ready?consistent")
+            return "" if answer.status in (200, 404) else answer.text()
+        except msgspec.DecodeError as error:
+            return str(error)
 
     async def leader(self, cluster: Cluster, options: Options) -> str | None:
         async def ask(node: str) -> str | None:
@@ -215,31 +200,42 @@ class Proconsul:
         list that is shuffled at each wrap: SWIM, section 4.3); an agent that hears from nobody stretches each
         of these as far as the awareness score goes (Lifeguard); and nobody may confirm its suspicion
         (memberlist, suspicion.go).
-        Convergence: an exchange that the cut caught must time out; then who has lost more members than it
-        has tries one of them every reconnect interval, with certainty (serf.go, reconnect), and each once
-        before any comes again (`Serf._reconnect_tick`): the dead, a minority of the servers at most, and
-        then one that lives. Parts that were more than two have to do so twice. Over that each side learns
-        that it is thought dead, suspects, is refuted, and whoever missed it hears at a push/pull.
+        Convergence: who has lost as many members as it has, or more, tries one of them at a time, again and
+        again (serf.go, reconnect), and each once before any comes again (`Serf._reconnect_tick`); an attempt
+        on one that is silent ends at the time-out, as does the one that the heal finds under way. Over one
+        that succeeds each side learns that it is thought dead, suspects, is refuted, and whoever missed it
+        hears at a push/pull.
         """
         n = len(options.nodes)
         suspicion = SUSPICION_MULT * max(1.0, math.log10(n)) * PROBE_INTERVAL * SUSPICION_MAX_TIMEOUT_MULT
         probing = (2 * (n - 1) - 1) * AWARENESS_MAX * PROBE_INTERVAL
-        attempts = 2 * ((options.servers - 1) // 2 + 1)
-        reconnecting = attempts * RECONNECT_INTERVAL
+        # Nemeses cut and kill servers, and a client agent at most.
+        attempts = _attempts(min(n, options.servers + 1))
+        reconnecting = attempts * (STREAM_TIMEOUT + RECONNECT_INTERVAL)
         return MembershipBounds(
             detect=probing + suspicion + SLACK,
-            converge=STREAM_TIMEOUT + reconnecting + suspicion + PUSH_PULL_INTERVAL + SLACK,
+            converge=reconnecting + suspicion + PUSH_PULL_INTERVAL + SLACK,
             formula=(
                 f"detect = probing {probing:g} s + longest suspicion {suspicion:g} s + {SLACK:g} s, "
-                f"converge = stream timeout {STREAM_TIMEOUT:g} s + {attempts} attempts to reconnect "
-                f"{reconnecting:g} s + longest suspicion + push/pull interval "
-                f"{PUSH_PULL_INTERVAL:g} s + {SLACK:g} s"
+                f"converge = {attempts} attempts to reconnect {reconnecting:g} s + longest suspicion "
+                f"+ push/pull interval {PUSH_PULL_INTERVAL:g} s + {SLACK:g} s"
             ),
         )
 
     def recovery_bound(self, options: Options) -> float:
         # An election (a few rounds of 1 to 2 s), and streams that outlived the cut and break after 5 s.
         return 10.0
+
+
+def _attempts(members: int) -> int:
+    """How many attempts to reconnect may be needed, one after the other, until all that live are together.
+
+    With `dead` of them dead, each part of the living reaches another one by its attempt number dead + 1, so
+    that there are at most half as many parts then; and there may have been as many parts as living members.
+    """
+    return (
+        max((dead + 1) * int(math.log2(members - dead)) for dead in range(members - 1)) if members > 1 else 1
+    )
 
 
 def _settings(extra: Mapping[str, str]) -> dict[str, Any]:

@@ -161,7 +161,8 @@ class Pool:
         try:
             async with asyncio.timeout(effect.timeout_ns / 1e9):
                 await self._ports.network.connect(lambda: exchange, effect.to)
-                await exchange.finished
+                # Shielded: else the time-out would cancel the very future that is to say that it has come.
+                await asyncio.shield(exchange.finished)
         except (OSError, TimeoutError) as failure:
             exchange.end(str(failure) or "no answer")
         finally:

@@ -15,6 +15,7 @@ import pytest
 from impl.raft import AppendEntries, encode_message
 from impl.server import agent as agent_module
 from impl.server.frames import RAFT, RPC
+from impl.server.requests import RequestFailed
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +101,24 @@ async def test_who_never_says_what_he_came_for_is_sent_away(
                 assert await reader.read() == b""
         writer.close()
         assert not server.agent._connections
+
+
+async def test_who_takes_a_connection_and_never_answers_is_given_up(cluster: Any) -> None:
+    """As an agent does that is paused. Else nothing would ever be tried again after it."""
+    silence = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silence.wait()
+        writer.close()
+
+    async with cluster(1) as c:
+        [node] = c.nodes
+        listener = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        async with listener, asyncio.timeout(10):
+            with pytest.raises(RequestFailed, match="no answer"):
+                await node.agent.join([f"127.0.0.1:{port}"])
+            silence.set()
 
 
 async def test_a_message_for_another_server_is_dropped(cluster: Any) -> None:
