@@ -63,8 +63,8 @@ class Progress:
         if event.f in self._starts:
             target = event.value.get("target", "") if isinstance(event.value, dict) else ""
             self._faults[self._starts[event.f]] = target
-        elif event.f in self._stops:
-            self._faults.pop(self._stops[event.f], None)
+        elif self._faults.pop(self._stops.get(event.f, ""), None) is None:
+            return  # healed to be sure: nothing is new
         self._report()
 
     def _report(self) -> None:
