@@ -153,7 +153,9 @@ def measured(agents: int, seconds: int, seed: int) -> Figures:
     times = follow(pool, _change, wanted, formulas.detection_bound_ns(LAN, agents + 1))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
+    gc.unfreeze()  # else it would stay for good
     del pool
+    gc.collect()
     lossy = Pool(seed, loss=LOSS)
     lossy.start_acquainted(agents)
     return Figures(

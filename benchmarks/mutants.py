@@ -14,14 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.mutants.document import replace_section, section
+from tests.mutants.document import IN_WHOLE_AGENTS, put, section
 from tests.mutants.grounds import Ground, System
 from tests.mutants.hunting import DRILLS, EQUIVALENT, MISSING, MUTANTS, Catch, Mutant, hunt
 
 DRILL_SEEDS = 10
-
-IN_WHOLE_AGENTS = "In whole agents"
-"""The section of `benchmarks.simulated_mutants`."""
 
 HEAD = """# Known bugs, and how soon they are found
 
@@ -96,10 +93,9 @@ def main() -> int:
         # What `benchmarks.simulated_mutants` has written stays.
         before = arguments.output.read_text() if arguments.output.exists() else ""
         whole_agents = section(before, IN_WHOLE_AGENTS)
-        text = "\n".join(parts)
+        arguments.output.write_text("\n".join(parts))
         if whole_agents is not None:
-            text = replace_section(text, IN_WHOLE_AGENTS, whole_agents)
-        arguments.output.write_text(text)
+            put(arguments.output, IN_WHOLE_AGENTS, whole_agents)
     for name in missed:
         print("not as it should be:", name)
     return 1 if missed else 0

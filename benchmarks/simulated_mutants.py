@@ -20,7 +20,7 @@ from harness.simulation.scenario import encode
 from harness.simulation.shrink import RUNS_MAX, shrink
 from harness.simulation.sweep import Seed, run_seed
 from tests.mutants.catalogue import KEPT, MISSED, MUTANTS, Mutant
-from tests.mutants.document import put
+from tests.mutants.document import IN_WHOLE_AGENTS, put
 
 FOUND = Path("tests/mutants/found")
 
@@ -33,6 +33,11 @@ are not of the list.
 
 Written by `python -m benchmarks.simulated_mutants`.
 """
+
+
+def short(mutant: Mutant) -> str:
+    """Its name without the module of the adapter."""
+    return mutant.name.rpartition(":")[2]
 
 
 def first_found(mutant: Mutant, seeds: int) -> tuple[Seed | None, int, float]:
@@ -48,7 +53,7 @@ def first_found(mutant: Mutant, seeds: int) -> tuple[Seed | None, int, float]:
 def row(mutant: Mutant, seeds: int, runs: int) -> str:
     """Hunt it, shrink what was found, and keep it if it is to be kept."""
     found, tried, seconds = first_found(mutant, seeds)
-    name = mutant.name.rpartition(":")[2]
+    name = short(mutant)
     columns = [str(mutant.number or ""), name, f"{mutant.workload}, {mutant.nemesis}"]
     if found is None or found.scenario is None:
         columns += [f"not in {tried}", f"{seconds:.0f} s", "", ""]
@@ -68,21 +73,21 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=150, help="to shrink what was found")
     parser.add_argument("--output", type=Path, default=Path("docs/mutants.md"))
     options = parser.parse_args()
-    names = options.names.split(",") if options.names else [mutant.name for mutant in MUTANTS]
+    names = set(options.names.split(",")) if options.names else {mutant.name for mutant in MUTANTS}
+    chosen = [mutant for mutant in MUTANTS if not names.isdisjoint((mutant.name, short(mutant)))]
+    unknown = names.difference(*((mutant.name, short(mutant)) for mutant in chosen))
+    if unknown:
+        parser.error(f"no such mutants: {', '.join(sorted(unknown))}")
     rows = [
         "| | The bug | Workload, faults | Seeds | | Found by | Shrunk to |",
         "|---|---|---|---|---|---|---|",
     ]
-    for mutant in sorted(MUTANTS, key=lambda one: (one.number == 0, one.number)):
-        if mutant.name in names:
-            rows.append(row(mutant, options.seeds or mutant.seeds, options.runs))
-            print(rows[-1], flush=True)
+    for mutant in sorted(chosen, key=lambda one: (one.number == 0, one.number)):
+        rows.append(row(mutant, options.seeds or mutant.seeds, options.runs))
+        print(rows[-1], flush=True)
     if not options.names:
-        put(
-            options.output,
-            "In whole agents",
-            HEAD.format(runs=options.runs) + "\n" + "\n".join([*rows, "", MISSED]),
-        )
+        table = "\n".join([*rows, "", MISSED])
+        put(options.output, IN_WHOLE_AGENTS, f"{HEAD.format(runs=options.runs)}\n{table}")
     return 1 if any("not in" in one for one in rows) else 0
 
 

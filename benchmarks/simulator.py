@@ -32,7 +32,7 @@ from harness.cli import checkers_of, test_of
 from harness.history import History
 from harness.judge import judge
 from harness.progress import Phases
-from harness.run import run
+from harness.run import run_in
 from harness.simulation.sweep import Plan, parse_seeds
 from harness.store import TestRecord, write_results, write_test
 from harness.worlds.sim import Sim
@@ -67,10 +67,10 @@ def measure(record: TestRecord) -> Run:
         directory = Path(folder)
         with measured.phase("simulation"):
             world, test = Sim(), test_of(record)
-            result = world.run(run(test, world, directory, Phases()))
+            problems = run_in(test, world, directory, Phases())
         with measured.phase("checks"):
             history = History.read(directory / "history.jsonl")
-            results = judge(history, checkers_of(test), result.problems, test.nemesis.safety_only)
+            results = judge(history, checkers_of(test), problems, test.nemesis.safety_only)
         with measured.phase("report"):
             write_test(directory, record)
             write_results(directory, results)

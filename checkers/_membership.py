@@ -3,7 +3,8 @@
 An operation `members` is answered with what its node holds of every member: a map from name to a status
 ("alive", "suspect", "failed", "left"), or to {"status": ..., "incarnation": ...} where that is known. A
 client's `leave` means that its node leaves in order, and has left once that succeeded; its `join`, that the
-node comes back, and is there once that succeeded. All else is the nemesis's doing (`harness.faults`).
+node comes back, and is there once that succeeded; those of one node do not overlap. All else is the
+nemesis's doing (`harness.faults`).
 """
 
 from __future__ import annotations
@@ -53,8 +54,10 @@ class Membership:
     """Every agent."""
     samples: list[Sample]
     """In the order in which they began."""
+    injected: list[Condition]
+    """Who ran and reached whom, as far as the nemesis decided it."""
     known: list[Condition]
-    """Who ran and reached whom, departures included."""
+    """The same, departures included: see `_departed`."""
     departures: list[Departure]
     end_ns: int
 
@@ -65,10 +68,11 @@ class Membership:
         names = tuple(nodes) or tuple(sorted({sample.observer for sample in found}))
         departures = list(_departures(history))
         end_ns = int(history.time[-1]) if len(history) else 0
-        known = conditions(history)
+        injected = conditions(history)
+        known = injected
         for departure in departures:
-            known = list(_without(known, departure))
-        return Membership(names, found, known, departures, end_ns)
+            known = list(_departed(known, departure))
+        return Membership(names, found, injected, known, departures, end_ns)
 
     @cached_property
     def _by_observer(self) -> dict[str, tuple[list[int], list[Sample]]]:
@@ -111,12 +115,15 @@ class Membership:
 
     def lived_through(self, node: str, begin_ns: int, end_ns: int) -> bool:
         """Whether its process certainly was the same all the time."""
-        if not self.known or end_ns > self.known[-1].end_ns:
+        own = [one for one in self.departures if one.node == node]
+        if any(one.leaving_ns <= end_ns and one.there_ns >= begin_ns for one in own):
             return False
-        for at, condition in enumerate(self.known):
+        if end_ns > self.injected[-1].end_ns:
+            return False
+        for at, condition in enumerate(self.injected):
             if node in condition.dead or condition.vague:
-                before = self.known[at - 1].end_ns if at else 0
-                after = self.known[at + 1].begin_ns if at + 1 < len(self.known) else self.end_ns + 1
+                before = self.injected[at - 1].end_ns if at else 0
+                after = self.injected[at + 1].begin_ns if at + 1 < len(self.injected) else self.end_ns + 1
                 if before <= end_ns and after >= begin_ns:
                     return False
         return True
@@ -126,14 +133,20 @@ class Membership:
         return all(self.lived_through(node, first.begin_ns, last.end_ns) for node in nodes)
 
     def told(self, departure: Departure) -> frozenset[str]:
-        """Those that reached the departing agent, undisturbed, before and after it left."""
-        before = [one for one in self.known if one.begin_ns <= departure.leaving_ns]
-        after = [one for one in self.known if one.begin_ns >= (departure.left_ns or 0)]
+        """Those that reached the departing agent, undisturbed, before and while it left, and each other
+        after."""
+        leaving_ns, left_ns = departure.leaving_ns, departure.left_ns
+        if left_ns is None:
+            return frozenset()
+        before = [one for one in self.known if one.begin_ns <= leaving_ns]
+        during = [one for one in self.injected if one.end_ns >= leaving_ns and one.begin_ns <= left_ns]
+        after = [one for one in self.known if one.begin_ns >= left_ns]
         if not before or not after:
             return frozenset()
         with_it = next((one for one in self._clean(before[-1]) if departure.node in one), frozenset())
         others = with_it - {departure.node}
-        return others if any(others <= component for component in self._clean(after[0])) else frozenset()
+        undisturbed = all(self._together(with_it, one) for one in during)
+        return others if undisturbed and self._together(others, after[0]) else frozenset()
 
     def _steps(self) -> Iterator[tuple[Condition, Condition | None]]:
         return zip(self.known, [*self.known[1:], None], strict=True)
@@ -144,6 +157,9 @@ class Membership:
             for component in condition.components(self.nodes)
             if not any(sender in component and receiver in component for sender, receiver in condition.cut)
         ]
+
+    def _together(self, nodes: frozenset[str], condition: Condition) -> bool:
+        return any(nodes <= component for component in self._clean(condition))
 
     def _cut_off(self, condition: Condition, observer: str) -> list[str]:
         for component in condition.components(self.nodes):
@@ -189,30 +205,49 @@ class Departure:
 def _departures(history: History) -> Iterator[Departure]:
     never = (int(history.time[-1]) if len(history) else 0) + 1
     open_: dict[str, Departure] = {}
+    over: dict[str, int] = {}
     for invoke, completion in history.pairs():
         if invoke.f not in ("leave", "join") or (completion is not None and completion.type == "fail"):
             continue
         node = invoke.node
         if node is None:
             raise ValueError(f"event {invoke.index}: {invoke.f} needs the node that does it")
+        if over.get(node, -1) > invoke.index:
+            raise ValueError(f"event {invoke.index}: {node} had not ended its last leave or join")
+        over[node] = completion.index if completion is not None else len(history)
         ended = completion.time if completion is not None and completion.type == "ok" else None
         if invoke.f == "leave":
             events = [invoke.index, *([completion.index] if completion is not None else [])]
-            open_[node] = Departure(node, invoke.time, ended, never, never, events)
+            began_ns = open_[node].leaving_ns if node in open_ else invoke.time
+            open_[node] = Departure(node, began_ns, ended, never, never, events)
         elif node in open_:
             yield replace(open_.pop(node), back_ns=invoke.time, there_ns=never if ended is None else ended)
     yield from open_.values()
 
 
-def _without(known: list[Condition], departure: Departure) -> Iterator[Condition]:
-    """The conditions, with the node gone while it had left, and nothing known while it left and came back."""
-    gone_ns = departure.left_ns if departure.left_ns is not None else departure.there_ns
+def _departed(known: list[Condition], departure: Departure) -> Iterator[Condition]:
+    """The conditions, with the node gone while it had left.
+
+    While it leaves or comes back, nobody knows whether it runs, and what holds is what holds with it and
+    without it. So each condition of such a time stands there twice, with it and without it, as two moments.
+    """
+    left_ns, back_ns, there_ns = departure.left_ns, departure.back_ns, departure.there_ns
+    if left_ns is None:  # it was never certainly gone
+        left_ns = back_ns = there_ns
     for condition in known:
-        for begin, end, gone in (
-            (condition.begin_ns, min(condition.end_ns, departure.leaving_ns), False),
-            (max(condition.begin_ns, gone_ns), min(condition.end_ns, departure.back_ns), True),
-            (max(condition.begin_ns, departure.there_ns), condition.end_ns, False),
+        without = replace(condition, dead=condition.dead | {departure.node})
+        for begin_ns, end_ns, held in (
+            (condition.begin_ns, departure.leaving_ns, [condition]),
+            (departure.leaving_ns, left_ns, [condition, without]),
+            (left_ns, back_ns, [without]),
+            (back_ns, there_ns, [without, condition]),
+            (there_ns, condition.end_ns, [condition]),
         ):
-            if begin <= end:
-                dead = condition.dead | {departure.node} if gone else condition.dead
-                yield replace(condition, begin_ns=begin, end_ns=end, dead=dead)
+            begin, end = max(begin_ns, condition.begin_ns), min(end_ns, condition.end_ns)
+            if begin > end:
+                continue
+            if len(held) == 1:
+                yield replace(held[0], begin_ns=begin, end_ns=end)
+            else:
+                yield replace(held[0], begin_ns=begin, end_ns=begin)
+                yield replace(held[1], begin_ns=end, end_ns=end)

@@ -6,9 +6,9 @@ a colon is its argument: `bank:100` (the total), `long-fork:3` (keys of a group)
 `delivery:at-least-once,producer` (what is promised of each element, and of several), `unique-ids:increasing`,
 `locks:fencing` or `locks:15` (how many seconds a lease lasts),
 `sessions:monotonic-reads,causal` (the guarantees), `servers:one-sequence` (versions number the writes to all
-keys together), `staleness:0.5`, `watch:1,10`, `gossip:10,20` and `rumours:2` (seconds: the bound; wake and
-settle, with `,stale` if answers may be; detect and converge; spread), `coordinates:0.2,0.5` (median and 95th
-percentile).
+keys together), `staleness:0.5`, `watch:1,10`, `gossip:10,20,30` and `rumours:2` (seconds: the bound; wake and
+settle, with `,stale` if answers may be; detect, converge and, if it is to be judged, remember; spread),
+`coordinates:0.2,0.5` (median and 95th percentile).
 """
 
 from __future__ import annotations
@@ -109,14 +109,14 @@ def checker_named(name: str, elle_command: str | None = None) -> Checker | None:
         case "watch":
             from checkers.watch import Watch
 
-            bounds, stale = argument.removesuffix(",stale"), argument.endswith("stale")
-            wake, settle = _numbers(bounds.removesuffix("stale") or "1,10", "WAKE,SETTLE")
-            return Watch(wake, settle, fresh=not stale)
+            bounds = "" if argument == "stale" else argument.removesuffix(",stale")
+            wake, settle = _numbers(bounds or "1,10", "WAKE,SETTLE")
+            return Watch(wake, settle, fresh=not argument.endswith("stale"))
         case "gossip":
             from checkers.gossip import Gossip
 
-            detect, converge = _numbers(argument, "DETECT,CONVERGE")
-            return Gossip(detect, converge)
+            detect, converge, *remember = _numbers(argument, "DETECT,CONVERGE[,REMEMBER]")
+            return Gossip(detect, converge, remember=remember[0] if remember else 0.0)
         case "rumours":
             from checkers.rumours import Rumours
 
@@ -132,8 +132,12 @@ def checker_named(name: str, elle_command: str | None = None) -> Checker | None:
 
 
 def _numbers(argument: str, names: str) -> list[float]:
-    """The numbers of an argument, as many as there are names."""
-    numbers = argument.split(",") if argument else []
-    if len(numbers) != names.count(",") + 1:
+    """The numbers of an argument, as many as there are names; those in brackets may be left out."""
+    try:
+        numbers = [float(number) for number in argument.split(",")]
+    except ValueError:
+        numbers = []
+    least = names.partition("[")[0].count(",") + 1
+    if not least <= len(numbers) <= names.count(",") + 1:
         raise ValueError(f"what follows the colon must be {names}, not {argument!r}")
-    return [float(number) for number in numbers]
+    return numbers

@@ -129,7 +129,7 @@ def _pairs(history: History) -> Iterator[_Pair]:
             )
         for target, held in value.items():
             times: Any = held
-            if not isinstance(times, dict) or times.keys() < {"estimate", "measured"}:
+            if not isinstance(times, dict) or not times.keys() >= {"estimate", "measured"}:
                 raise ValueError(
                     f'event {completion.index}: {target} needs {{"estimate": ..., "measured": ...}}'
                 )

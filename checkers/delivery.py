@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers import _words
+from checkers._quantiles import quantiles
 from harness.history import FAIL, INFO, OK, History
 from harness.verdict import Evidence, Validity, Verdict, worst
 
@@ -100,7 +101,7 @@ class Delivery:
             evidence=evidence[:EVIDENCE_MAX],
             details={
                 **{what: counts[what] for what in _COUNTS},
-                "seconds to delivery": _quantiles([queue.seconds for queue in queues]),
+                "seconds to delivery": quantiles([seconds for queue in queues for seconds in queue.seconds]),
                 "guarantee": self.guarantee,
                 "order": self.order,
             },
@@ -366,12 +367,3 @@ class _Queue:
                 "operations": [self._say(row) for row in rows],
             },
         )
-
-
-def _quantiles(seconds: list[NDArray[np.float64]]) -> dict[str, float]:
-    """Median, 95th, 99th percentile and maximum."""
-    everything = np.concatenate(seconds) if seconds else np.empty(0)
-    if not len(everything):
-        return {}
-    found = np.quantile(everything, [0.5, 0.95, 0.99, 1.0], method="nearest")
-    return dict(zip(("0.5", "0.95", "0.99", "1.0"), np.round(found, 6).tolist(), strict=True))

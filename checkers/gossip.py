@@ -8,11 +8,12 @@ Verifies
       it is a *resurrection*;
     - *accuracy*: agents that run and reach each other, all of them, both ways, undisturbed for longer than
       `converge`, do not see each other failed;
-    - *convergence*: `converge` after the last fault has healed, all agents see all agents alive. (That is
-      accuracy over the whole cluster, and one that was never looked at since is a doubt.)
+    - *convergence*: `converge` after the last heal, which is also that an agent has come back, all agents see
+      all agents alive. (That is accuracy over the whole cluster, and one that was never looked at since is a
+      doubt.)
     - *agreement*: agents that reach each other undisturbed hold the same of everybody. Of themselves and of
-      those out of their reach that is accuracy and completeness; and within `converge` after one sees that
-      an agent has left, no other sees it failed;
+      those out of their reach that is accuracy and completeness; and once that has lasted for `converge`,
+      within `converge` after one sees that an agent has left, no other sees it failed;
     - *leaving*: an agent that left in order is seen to have left, and not failed, within `converge` by those
       that it could tell;
     - *incarnation*, where views tell it: while neither agent dies, none sees the other's incarnation fall,
@@ -45,7 +46,6 @@ from harness.history import History
 from harness.verdict import Evidence, Validity, Verdict, worst
 
 EVIDENCE_MAX = 5
-_GONE = frozenset({"failed", "left", "missing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Gossip:
     """Every agent; by default, every node that was asked for its view."""
     remember: float = 0.0
     """How long an agent knows the incarnation of a member that it holds for dead (memberlist:
-    GossipToTheDeadTime)."""
+    GossipToTheDeadTime). 0: not judged."""
 
     @property
     def name(self) -> str:
@@ -71,6 +71,8 @@ class Gossip:
     def check(self, history: History) -> Verdict:
         membership = Membership.of(history, self.nodes)
         bounds = f"bounds: detect {self.detect:g} s, converge {self.converge:g} s"
+        if self.remember:
+            bounds += f", remember {self.remember:g} s"
         if self.formula:
             bounds += f" ({self.formula})"
         if not membership.samples:
@@ -152,13 +154,16 @@ class Gossip:
         self, membership: Membership, stretch: Stretch, component: frozenset[str], found: _Findings
     ) -> None:
         """Within `converge`, undisturbed agents tell each other who has left."""
+        # What one saw before that may be old news, such as the other side of a partition keeps.
+        settled_ns = stretch.begin_ns + _ns(self.converge)
+        outside = sorted(set(membership.nodes) - component)
         left: dict[str, Sample] = {}
         views = (view for observer in sorted(component) for view in membership.views(observer, *stretch))
         for sample in sorted(views, key=lambda view: view.begin_ns):
-            for name in set(membership.nodes) - component:
+            for name in outside:
                 known = left.get(name)
                 if known is None or known.end_ns + _ns(self.converge) > sample.begin_ns:
-                    if sample.status(name) == "left":
+                    if sample.begin_ns >= settled_ns and sample.status(name) == "left":
                         left.setdefault(name, sample)
                     continue
                 found.agreed += 1
@@ -203,15 +208,17 @@ class Gossip:
             for target, incarnation in sample.incarnations.items():
                 found.incarnations += 1
                 before = last.get(target)
-                if before is not None and membership.same_lives((observer, target), before, sample):
+                apart = before is not None and before.events[1] < sample.events[0]
+                if before is not None and apart and membership.same_lives((observer, target), before, sample):
                     known, status = before.incarnations[target], sample.status(target)
                     fell = incarnation < known
-                    seen = alive.get(target, before)
+                    seen = alive.get(target)  # then it had not died yet
                     again = (
                         incarnation == known
                         and status in SEEN_ALIVE
-                        and before.status(target) in _GONE
-                        and sample.begin_ns < seen.begin_ns + _ns(self.remember)
+                        and before.status(target) not in SEEN_ALIVE
+                        and seen is not None
+                        and sample.end_ns < seen.begin_ns + _ns(self.remember)
                     )
                     if fell or again:
                         found.add(
@@ -282,7 +289,9 @@ def _convergence(membership: Membership, heal: int | None) -> tuple[float | None
     """Seconds from the last heal until all agents saw all alive for good; and what stays in doubt."""
     if heal is None:
         return None, ["Convergence cannot be judged: the cluster was not whole at the end of the history"]
-    gone = membership.known[-1].dead
+    away = [one for one in membership.departures if one.there_ns > membership.end_ns]
+    heal = max([heal, *(one.there_ns for one in membership.departures if one not in away)])
+    gone = {one.node for one in away if one.left_ns is not None}
     nodes = [node for node in membership.nodes if node not in gone]
     slowest = 0.0
     doubts: list[str] = []

@@ -29,15 +29,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from checkers import _words
 from checkers._membership import Membership, Stretch
+from checkers._quantiles import quantiles
 from harness.history import History, Op
 from harness.verdict import Evidence, Validity, Verdict, worst
 
 EVIDENCE_MAX = 5
-QUANTILES = (0.5, 0.95, 0.99, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ class Rumours:
         nodes = tuple(self.nodes) or tuple(
             sorted({look.node for look in looks} | {one.node for one in fired})
         )
-        check = _Check(self, history, Membership.of(history, nodes), fired, looks)
+        check = _Check(self, Membership.of(history, nodes), fired, looks)
         check.deliveries()
         check.spreading()
         validities: list[Validity] = ["valid"]
@@ -94,7 +92,7 @@ class Rumours:
                 "looks": len(looks),
                 "deliveries judged": len(check.seconds),
                 "deliveries that nobody looked for in time": check.unseen,
-                "spread seconds": _quantiles(check.seconds),
+                "spread seconds": quantiles(check.seconds),
                 "violations by kind": dict(Counter(str(one.details["kind"]) for one in check.evidence)),
                 "spread seconds bound": self.spread,
                 "formula": self.formula,
@@ -120,7 +118,7 @@ class _Look:
     node: str
     begin: Op
     end: Op
-    names: list[Any]
+    names: Counter[Any]
 
 
 def _fired(history: History) -> list[_Fired]:
@@ -138,7 +136,7 @@ def _looks(history: History) -> list[_Look]:
         if invoke.f == "events" and completion is not None and completion.type == "ok":
             if not isinstance(completion.value, list):
                 raise ValueError(f"event {completion.index}: what was delivered must be a list of names")
-            found.append(_Look(_node(invoke), invoke, completion, completion.value))
+            found.append(_Look(_node(invoke), invoke, completion, Counter(completion.value)))
     return found
 
 
@@ -153,7 +151,6 @@ class _Check:
     """One check: what was delivered wrongly, and how fast the rest was."""
 
     checker: Rumours
-    history: History
     membership: Membership
     fired: list[_Fired]
     looks: list[_Look]
@@ -165,20 +162,24 @@ class _Check:
         """Each agent delivers what was fired, once, and does not forget it."""
         begun = {one.name: one for one in self.fired}
         last: dict[str, _Look] = {}
+        told: set[tuple[str, Any]] = set()
         for look in self.looks:
-            counts = Counter(look.names)
-            for name, count in counts.items():
+            for name, count in look.names.items():
+                if (look.node, name) in told:
+                    continue
                 if count > 1:
+                    told.add((look.node, name))
                     self._found("duplicated", f"delivered {_text(name)} {count} times", look)
                 one = begun.get(name)
                 if one is None or one.begin.index > look.end.index:
+                    told.add((look.node, name))
                     self._found("unexpected", f"delivered {_text(name)}, which nobody had fired", look)
             before = last.get(look.node)
             if before is None or before.end.index < look.begin.index:
                 last[look.node] = look
             if before is None or before.end.index > look.begin.index:
                 continue
-            forgotten = [name for name in before.names if name not in counts]
+            forgotten = [name for name in before.names if name not in look.names]
             if forgotten and self.membership.lived_through(look.node, before.begin.time, look.end.time):
                 said = f"had delivered {_text(forgotten[0])} at {_at(before.end)}, and no longer knows of it"
                 self._found("forgotten", said, look, before.begin, before.end)
@@ -204,7 +205,7 @@ class _Check:
         first = next((look for look in inside if one.name in look.names), None)
         missed = next((look for look in inside if look is first or look.begin.time >= due), None)
         if missed is first or missed is None:
-            if first is not None:
+            if first is not None and first.begin.time <= due:
                 self.seconds.append(max(0, first.end.time - end.time) / 1e9)
             else:
                 self.unseen += due <= stretch.end_ns
@@ -230,10 +231,3 @@ def _text(name: Any) -> str:
 
 def _at(op: Op) -> str:
     return f"{op.time / 1e9:.3f} s"
-
-
-def _quantiles(seconds: list[float]) -> dict[str, float]:
-    if not seconds:
-        return {}
-    found = np.quantile(np.array(seconds), QUANTILES, method="higher")
-    return {str(q): round(float(value), 6) for q, value in zip(QUANTILES, found, strict=True)}

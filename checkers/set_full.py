@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from checkers import _words
+from checkers._quantiles import quantiles
 from checkers._values import hashable, original
 from harness.history import History, Op
 from harness.verdict import Evidence, Validity, Verdict, worst
@@ -85,7 +86,7 @@ class SetFull:
             evidence=evidence[:EVIDENCE_MAX],
             details={
                 **{what: total[what] for what in _COUNTS},
-                "stable latency seconds": _quantiles(latencies),
+                "stable latency seconds": quantiles(latencies),
                 "linearizable": self.linearizable,
             },
         )
@@ -287,12 +288,3 @@ class _Set:
 
 def _more(count: int) -> str:
     return f" ({count} more elements likewise)" if count > 0 else ""
-
-
-def _quantiles(seconds: list[float]) -> dict[str, float]:
-    """Median, 95th, 99th percentile and maximum."""
-    if not seconds:
-        return {}
-    ordered = sorted(seconds)
-    last = len(ordered) - 1
-    return {str(q): round(ordered[round(q * last)], 6) for q in (0.5, 0.95, 0.99, 1.0)}

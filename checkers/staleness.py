@@ -28,13 +28,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from checkers._quantiles import quantiles
 from checkers._registers import READ, NotARegister
 from checkers._version_words import Words
 from checkers._versions import Versions, versions
 from harness.history import History
 from harness.verdict import Evidence, Verdict
 
-QUANTILES = (0.5, 0.95, 0.99, 1.0)
 EVIDENCE_MAX = 5
 
 
@@ -64,7 +64,7 @@ class Staleness:
             wrong |= measured.versions_least > self.versions
         worst_first = np.argsort(-measured.seconds_least, kind="stable")
         stale = int((measured.seconds_least > 0).sum())
-        figures = _quantiles(measured.seconds_least)
+        figures = quantiles(measured.seconds_least)
         summary = (
             f"{stale} of {len(measured.read)} reads were certainly stale: {figures['0.5']:.3g} s in the "
             f"median of all, at worst {figures['1.0']:.3g} s and {measured.versions_least.max()} versions"
@@ -99,10 +99,10 @@ class Staleness:
         return {
             "reads": len(measured.read),
             "certainly stale": int((measured.seconds_least > 0).sum()),
-            "seconds at least": _quantiles(measured.seconds_least),
-            "seconds at most": _quantiles(measured.seconds_most),
-            "versions at least": _quantiles(measured.versions_least),
-            "versions at most": _quantiles(measured.versions_most),
+            "seconds at least": quantiles(measured.seconds_least),
+            "seconds at most": quantiles(measured.seconds_most),
+            "versions at least": quantiles(measured.versions_least),
+            "versions at most": quantiles(measured.versions_most),
             "bound seconds": self.seconds,
             "bound versions": self.versions,
             "certainly beyond the bound": wrong,
@@ -182,8 +182,3 @@ def _by_node(known: Versions, measured: _Measured) -> dict[str, dict[str, float]
                 "seconds at least, at worst": round(float(seconds.max()), 6),
             }
     return dict(sorted(found.items()))
-
-
-def _quantiles(values: NDArray[Any]) -> dict[str, float]:
-    found = np.quantile(values, QUANTILES, method="higher")
-    return {str(q): round(float(value), 6) for q, value in zip(QUANTILES, found, strict=True)}

@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers import _words
+from checkers._quantiles import quantiles
 from checkers._registers import NotARegister
 from checkers._seen import Seen
 from checkers._version_words import Words
@@ -48,7 +49,6 @@ from harness.verdict import Evidence, Validity, Verdict, worst
 
 EVIDENCE_MAX = 5
 JITTER = 1 / 16
-QUANTILES = (0.5, 0.95, 0.99, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,10 +357,5 @@ class _Check:
             "waited in vain": int((answered & ~later & (seconds >= watches.wait)).sum()),
             "spurious": int((answered & ~later & (seconds < watches.wait)).sum()),
             "not answered": int((watches.outcome >= INFO).sum()),
-            "wake-up seconds": _quantiles(np.array(delays or [0.0])),
+            "wake-up seconds": quantiles(delays or [0.0]),
         }
-
-
-def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:
-    found = np.quantile(values, QUANTILES, method="higher")
-    return {str(q): round(float(value), 6) for q, value in zip(QUANTILES, found, strict=True)}

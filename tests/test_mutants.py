@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
+from tests.mutants.document import put
 from tests.mutants.grounds import Ground, System
 from tests.mutants.hunting import MUTANTS, Mutant, hunt
 
@@ -30,3 +32,11 @@ def test_a_bug_is_found_by_the_check_that_it_breaks(mutant: Mutant) -> None:
 def test_the_same_hunt_finds_nothing_in_the_cores_themselves(ground: Ground, seeds: int) -> None:
     catch = hunt(System(), ground, range(seeds))
     assert not catch.kinds, catch
+
+
+def test_a_section_of_the_document_replaces_itself_alone_and_needs_no_document(tmp_path: Path) -> None:
+    path = tmp_path / "mutants.md"
+    put(path, "Cores", "one")
+    put(path, "Agents", "two")
+    put(path, "Cores", "three")
+    assert path.read_text() == "## Cores\n\nthree\n\n## Agents\n\ntwo\n"

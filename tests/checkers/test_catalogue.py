@@ -26,6 +26,7 @@ from checkers.watch import Watch
         ("watch:stale", Watch(1.0, 10.0, fresh=False)),
         ("watch:2,5,stale", Watch(2.0, 5.0, fresh=False)),
         ("gossip:10,20", Gossip(10.0, 20.0)),
+        ("gossip:10,20,30", Gossip(10.0, 20.0, remember=30.0)),
         ("rumours:2", Rumours(2.0)),
         ("coordinates:0.2,0.5", Coordinates(0.2, 0.5)),
     ],
@@ -37,8 +38,11 @@ def test_a_name_and_its_argument_make_a_checker(name: str, checker: object) -> N
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("gossip", "must be DETECT,CONVERGE, not ''"),
+        ("gossip", r"must be DETECT,CONVERGE\[,REMEMBER\], not ''"),
+        ("gossip:1,2,3,4", "not '1,2,3,4'"),
         ("rumours", "must be SPREAD, not ''"),
+        ("rumours:soon", "must be SPREAD, not 'soon'"),
+        ("watch:2,5stale", "must be WAKE,SETTLE, not '2,5stale'"),
         ("coordinates:0.2", "must be MEDIAN,P95, not '0.2'"),
         ("sessions:linearizable", "no guarantee linearizable"),
     ],

@@ -69,10 +69,11 @@ def test_without_samples_nothing_is_known(recorded: Recorded) -> None:
     assert Coordinates(0.2).check(recorded()).valid == "unknown"
 
 
-def test_a_sample_of_another_form_is_an_error_that_says_where(recorded: Recorded) -> None:
+@pytest.mark.parametrize("held", [3, {"estimate": 0.01}, {"estimate": 0.01, "rtt": 0.01}])
+def test_a_sample_of_another_form_is_an_error_that_says_where(recorded: Recorded, held: object) -> None:
     rows = [
         (0, 0, "invoke", "coordinates", None, None, "n1"),
-        (0, 0, "ok", "coordinates", {"n2": 3}, None, "n1"),
+        (0, 0, "ok", "coordinates", {"n2": held}, None, "n1"),
     ]
     with pytest.raises(ValueError, match="event 1: n2 needs"):
         Coordinates(0.2).check(recorded(*rows))

@@ -228,6 +228,76 @@ def test_an_agent_that_comes_back_is_to_be_seen_alive_again(recorded: Recorded) 
     assert verdict.valid == "invalid" and verdict.evidence[0].details["kind"] == "accuracy"
 
 
+def test_convergence_is_counted_from_when_the_last_agent_came_back(recorded: Recorded) -> None:
+    away = [*leave(10), *by("n1", "n2", at=22, **LEFT), *join(30)]
+    verdict = judged(recorded, views(1), away, views(42))
+    assert verdict.details["converged seconds"] == 11.0
+    unseen = judged(recorded, views(1), away)
+    assert "n1 was not looked at after the heal" in unseen.summary
+
+
+def unsure(at: float, f: str, node: str = "n3") -> list[Row]:
+    """A `leave` or `join` of which nobody knows whether it happened."""
+    return [(at, 8, "invoke", f, None, None, node), (at + 1, 8, "info", f, None, None, node)]
+
+
+def test_an_agent_that_may_have_left_is_in_doubt_from_the_first_time_that_it_tried(
+    recorded: Recorded,
+) -> None:
+    verdict = judged(
+        recorded, views(1), unsure(10, "leave"), by("n1", "n2", at=13, **LEFT), leave(15),
+        by("n1", "n2", at=27, **LEFT),
+    )  # fmt: skip
+    assert verdict.valid == "valid", verdict
+    never_known = judged(recorded, views(1), unsure(10, "leave"), by("n1", "n2", at=25, **LEFT))
+    assert never_known.valid == "unknown"
+    assert "n1 saw n3 left in its last view" in never_known.summary
+
+
+def test_a_join_before_the_leave_has_ended_is_an_error_that_says_where(recorded: Recorded) -> None:
+    begun, ended = unsure(10, "leave")
+    with pytest.raises(ValueError, match="event 1: n3 had not ended its last leave or join"):
+        judged(recorded, [begun], join(10.2)[:1], [ended])
+
+
+def test_what_breaks_and_heals_while_an_agent_leaves_disturbs_the_others(recorded: Recorded) -> None:
+    long_leave = [(20, 9, "invoke", "leave", None, None, "n3"), (30, 9, "ok", "leave", None, None, "n3")]
+    apart = fault(5, "start-partition", cut("n3"))
+    killed = [*fault(21, "start-kill", {"nodes": ["n1"]}), *fault(29, "stop-kill", {"nodes": ["n1"]})]
+    found = judged(
+        recorded, apart, [long_leave[0]], killed, [long_leave[1]], by("n2", at=31, n2="n1 failed,n3 failed")
+    )
+    assert found.details["violations by kind"] == {}
+    # What changes nothing does not tell that it is still there, either.
+    nothing = fault(25, "stop-partition", {"cut": []})
+    left = judged(recorded, [long_leave[0]], by("n1", "n2", at=24, **LEFT), nothing, [long_leave[1]])
+    assert left.details["violations by kind"] == {}
+    # Whoever is apart does not disturb them by leaving.
+    quiet = judged(recorded, apart, long_leave, by("n2", at=31, n2="n1 failed,n3 failed"))
+    assert quiet.details["violations by kind"] == {"accuracy": 1}
+
+
+def test_those_that_a_leaving_agent_could_not_reach_while_it_left_need_not_know(recorded: Recorded) -> None:
+    begun, ended = [(20, 9, "invoke", "leave", None, None, "n3")], [(21, 9, "ok", "leave", None, None, "n3")]
+    cuts = fault(20.2, "start-partition", cut("n3")), fault(20.8, "stop-partition", {"cut": []})
+    seen_failed = by("n1", "n2", at=40, **SEEN)
+    unheard = judged(recorded, views(1), begun, *cuts, ended, seen_failed)
+    assert unheard.details["violations by kind"] == {}
+    assert judged(recorded, views(1), begun, ended, seen_failed).details["violations by kind"] == {
+        "leaving": 2
+    }
+
+
+def test_old_news_of_who_left_binds_nobody(recorded: Recorded) -> None:
+    # n2 does not hear that n3 comes back, and then dies, until 40 s.
+    apart, healed = fault(5, "start-partition", cut("n2")), fault(40, "stop-partition", {"cut": []})
+    killed = fault(25, "start-kill", {"nodes": ["n3"]})
+    old_news = by("n2", at=41, n2="n3 left")
+    settled = by("n1", "n2", at=51.5, **SEEN)
+    verdict = judged(recorded, views(1), leave(2), apart, join(10), killed, healed, old_news, settled)
+    assert verdict.details["violations by kind"] == {}
+
+
 def test_those_that_a_leaving_agent_could_not_tell_may_see_it_failed(recorded: Recorded) -> None:
     apart, healed = fault(5, "start-partition", cut("n1")), fault(20, "stop-partition", {"cut": []})
     held = {"n1": "n3 failed", "n2": "n3 left"}
@@ -235,10 +305,10 @@ def test_those_that_a_leaving_agent_could_not_tell_may_see_it_failed(recorded: R
     assert early.valid == "valid"
     # But whoever knows better tells them.
     late = judged(
-        recorded, views(1), apart, leave(10), healed, by("n2", at=21, **held), by("n1", "n2", at=32, **held)
+        recorded, views(1), apart, leave(10), healed, by("n2", at=31, **held), by("n1", "n2", at=42, **held)
     )
     assert late.valid == "invalid"
-    assert "n1 saw n3 failed at 32.000 s, although n2 saw it left at 21.000 s" in late.summary
+    assert "n1 saw n3 failed at 42.000 s, although n2 saw it left at 31.000 s" in late.summary
     assert late.evidence[0].details["kind"] == "agreement"
 
 
@@ -285,6 +355,48 @@ def test_alive_in_an_incarnation_in_which_it_was_dead_is_a_resurrection(recorded
     assert refuted == {}
     forgotten = kinds(recorded, held(1, "n1", "alive", 4), cuts[0], dead, cuts[1], held(32, "n1", "alive", 4))
     assert forgotten == {}
+    slow = held(30.5, "n1", "alive", 4)
+    slow[1] = (31.5, *slow[1][1:])
+    assert kinds(recorded, held(1, "n1", "alive", 4), cuts[0], dead, cuts[1], slow) == {}
+
+
+def test_views_at_the_same_time_tell_nothing_of_what_came_first(recorded: Recorded) -> None:
+    def taken(incarnation: int) -> dict[str, Any]:
+        return {"n3": {"status": "alive", "incarnation": incarnation}}
+
+    both = [
+        (1, 0, "invoke", "members", None, None, "n1"),
+        (2, 7, "invoke", "members", None, None, "n1"),
+        (3, 7, "ok", "members", taken(3), None, "n1"),
+        (4, 0, "ok", "members", taken(4), None, "n1"),
+    ]
+    assert kinds(recorded, both) == {}
+
+
+def test_how_long_ago_one_died_whom_nobody_saw_alive_is_not_known(recorded: Recorded) -> None:
+    cuts = fault(2, "start-partition", cut("n3")), fault(38, "stop-partition", {"cut": []})
+    seen_late = kinds(recorded, cuts[0], held(20, "n1", "failed", 4), cuts[1], held(41, "n1", "alive", 4))
+    assert seen_late == {}
+
+
+@pytest.mark.parametrize("outcome", ["ok", "info"])
+def test_an_agent_that_left_or_may_have_begins_with_a_low_incarnation(
+    recorded: Recorded, outcome: str
+) -> None:
+    for node, expected in (("n3", {}), ("n2", {"incarnation": 1})):
+        away = leave(10, node) if outcome == "ok" else unsure(10, "leave", node)
+        rows = [held(1, "n1", "alive", 9), away, join(12, node), held(14, "n1", "alive", 1)]
+        assert kinds(recorded, *rows) == expected, node
+
+
+def test_a_process_that_was_started_again_while_another_left_begins_with_a_low_incarnation(
+    recorded: Recorded,
+) -> None:
+    begun, ended = [(20, 9, "invoke", "leave", None, None, "n2")], [(21, 9, "ok", "leave", None, None, "n2")]
+    killed = fault(20.2, "start-kill", {"nodes": ["n3"]}), fault(20.5, "stop-kill", {"nodes": ["n3"]})
+    rows = [held(1, "n1", "alive", 9), begun, *killed, ended, held(24, "n1", "alive", 1)]
+    assert kinds(recorded, *rows) == {}
+    assert kinds(recorded, *(one for one in rows if one not in killed)) == {"incarnation": 1}
 
 
 def test_a_process_that_was_started_again_begins_with_a_low_incarnation(recorded: Recorded) -> None:

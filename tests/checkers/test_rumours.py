@@ -67,11 +67,25 @@ def test_an_event_that_nobody_looked_for_in_time_is_a_doubt(recorded: Recorded) 
     verdict = judged(recorded, fire(1, "a"), looks(2, n1="a", n2="a"), fire(4, "b"))
     assert verdict.valid == "unknown"
     assert "Of 1 deliveries nobody looked in time" in verdict.summary
+    # That it was there much later does not tell when it came.
+    much_later = judged(recorded, fire(1, "a"), looks(2, n1="a", n2="a"), looks(60, **all_of("a")))
+    assert much_later.valid == "unknown"
+    assert much_later.details["deliveries that nobody looked for in time"] == 1
+    assert much_later.details["deliveries judged"] == 2
 
 
 def test_an_event_twice_is_a_duplicate(recorded: Recorded) -> None:
     verdict = judged(recorded, fire(1, "a"), looks(2, n1="a", n2="a a", n3="a"))
     assert kinds(verdict) == {"duplicated": 1} and "delivered a 2 times" in verdict.summary
+
+
+def test_a_duplicate_that_is_seen_again_and_again_is_told_once_and_hides_nothing_else(
+    recorded: Recorded,
+) -> None:
+    often = [looks(at, n1="a a", n2="a") for at in range(4, 14)]
+    verdict = judged(recorded, fire(1, "a"), looks(2, n1="a", n2="a"), *often)
+    assert kinds(verdict) == {"duplicated": 1, "lost": 1}
+    assert {one.details["kind"] for one in verdict.evidence} == {"duplicated", "lost"}
 
 
 def test_an_event_that_nobody_fired_or_fired_only_later_is_unexpected(recorded: Recorded) -> None:
@@ -112,7 +126,7 @@ def test_an_agent_that_lives_does_not_forget_what_it_delivered(recorded: Recorde
 def test_those_out_of_reach_need_not_hear_of_it(recorded: Recorded) -> None:
     links = [["n3", "n1"], ["n1", "n3"], ["n3", "n2"], ["n2", "n3"]]
     apart = fault(0.5, "start-partition", {"cut": links})
-    rows = [apart, fire(1, "a"), looks(4, n1="a", n2="a"), looks(6, n1="a", n2="a")]
+    rows = [apart, fire(1, "a"), looks(3, n1="a", n2="a"), looks(6, n1="a", n2="a")]
     assert judged(recorded, *rows).valid == "valid"
     inside = judged(recorded, apart, fire(1, "a"), looks(4, n1="a"), looks(6, n1="a"))
     assert kinds(inside) == {"lost": 1}

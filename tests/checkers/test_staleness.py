@@ -74,6 +74,15 @@ def test_a_write_that_overlaps_the_read_makes_it_perhaps_stale(recorded: Recorde
     assert details["seconds at most"]["1.0"] == 1.5
 
 
+def test_nothing_is_overwritten_before_it_was_there(recorded: Recorded) -> None:
+    # b may have been written before a or after it: if after, not before a began.
+    rows = [
+        (0, 0, "invoke", "write", "b"), (5, 1, "invoke", "write", "a"), (6, 1, "ok", "write", "a"),
+        (7, 0, "ok", "write", "b"), (8, 2, "invoke", "read"), (9, 2, "ok", "read", "a"),
+    ]  # fmt: skip
+    assert Staleness().check(recorded(*rows)).details["seconds at most"]["1.0"] == 4.0
+
+
 def test_a_crashed_write_overwrites_for_certain_once_it_was_read(recorded: Recorded) -> None:
     crashed = [*did(0, 0, "write", 1), (1, 0, "invoke", "write", 2), (2, 0, "info", "write", 2)]
     unseen = Staleness().check(recorded(*crashed, *did(5, 1, "read", 1)))
