@@ -142,7 +142,7 @@ def test_what_cannot_be_started_is_an_error_that_says_why(on_cluster: OnCluster,
         for argv, why in (
             (["/bin/sh", "-c", "true"], "the sim world starts `python -m MODULE` and `python FILE.py`"),
             (["python", "/no/such.py"], r"/no/such\.py: No such file"),
-            (program("def program(:"), r"SyntaxError: .*program_1.py, line 1"),
+            (program("def program(:"), r"SyntaxError: invalid syntax \(.*program_1.py:1\)"),
             (program("program = 1 / 0"), r"ZeroDivisionError: division by zero \(.*program_2.py:1\)"),
         ):
             with pytest.raises(SetupError, match=why):
