@@ -8,7 +8,8 @@ are the simulation's (`fences`, `endpoints`, `output`). Rules:
 
 1. It has one `asyncio.run(...)`. What comes after that is not run, though `finally` clauses around it are.
 2. Until then it may read files; afterwards it has none. What is to survive a crash needs the disk port.
-3. Modules that it imports are imported once for all nodes: their global variables are everybody's.
+3. Modules that it imports are imported once, for all nodes and for all runs of the harness's process: their
+   global variables are everybody's, and what they draw while they are imported is the same for every seed.
 
 A program with ports
 --------------------
