@@ -117,7 +117,7 @@ class System(Protocol):
     def promise(self, workload: str, options: Options) -> str | None:
         """What it promises of this workload (by its name) under these options, in a sentence with its source.
 
-        None: nothing, and the workload is skipped aloud.
+        None: nothing, and the workload is skipped aloud, or refused if the command line names it.
         """
         ...
 
