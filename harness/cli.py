@@ -267,13 +267,17 @@ def _export(options: argparse.Namespace) -> int:
         return USAGE_ERROR
     try:
         history = history_formats.read(options.path)
-        write(history, options.target)
     except FileNotFoundError as error:
         _complain(f"splitbrain export: {error.filename}: there is no such file or folder")
         return USAGE_ERROR
     except (BrokenHistory, OSError) as error:
         _complain(f"{options.path}: broken: {error}")
         return BROKEN_INPUT
+    try:
+        write(history, options.target)
+    except OSError as error:
+        _complain(f"splitbrain export: {options.target}: cannot be written: {error.strerror}")
+        return USAGE_ERROR
     for warning in history.warnings:
         _complain(warning)
     _say(f"{options.target}: {len(history)} events")

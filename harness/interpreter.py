@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, Protocol
@@ -28,6 +27,7 @@ from typing import Any, Protocol
 from harness.generator import PENDING, Context, Generator, Operation, Source, Thread, lift, validate
 from harness.generator.core import EXHAUSTED
 from harness.history import NEMESIS, Op, OpType
+from harness.raised import raised
 from harness.recorder import Recorder, Unrecordable
 from harness.systems import Indeterminate, Refused
 from harness.worlds import InjectionError
@@ -310,7 +310,7 @@ class Interpreter:
         except TimeoutError:
             return "info", operation.value, f"no answer within {self._operation_timeout:g} s"
         except Exception as bug:  # a client's bug must not look like the system's fault, nor like nothing
-            self._on_bug(_describe(bug, f"client of {self._nodes[thread]}, {operation.f}"))
+            self._on_bug(f"client of {self._nodes[thread]}, {operation.f}: {raised(bug)}")
             return "info", operation.value, f"bug in the client: {type(bug).__name__}: {bug}"
 
     async def _open(self, thread: int) -> tuple[Client | None, str | None]:
@@ -322,7 +322,7 @@ class Interpreter:
         except (Refused, Indeterminate, OSError) as error:  # TimeoutError is an OSError
             return None, f"no client: {error or type(error).__name__}"
         except Exception as bug:  # as in `_perform`
-            self._on_bug(_describe(bug, f"opening a client of {node}"))
+            self._on_bug(f"opening a client of {node}: {raised(bug)}")
             return None, f"no client: bug: {type(bug).__name__}: {bug}"
         self._clients[thread] = client
         return client, None
@@ -336,7 +336,7 @@ class Interpreter:
         except TimeoutError:
             error = f"{operation.f}: not done within {NEMESIS_TIMEOUT:g} s"
         except Exception as bug:  # a fault that did not happen must end the run, whatever the reason
-            error = _describe(bug, f"nemesis, {operation.f}")
+            error = f"nemesis, {operation.f}: {raised(bug)}"
         self._on_injection_failure(error)
         return "info", operation.value, error
 
@@ -355,11 +355,4 @@ class Interpreter:
         except OSError:
             pass  # it was broken already, or the node is cut off: closing changes nothing for the history
         except Exception as bug:  # as in `_perform`
-            self._on_bug(_describe(bug, f"closing a client of {node}"))
-
-
-def _describe(bug: BaseException, where: str) -> str:
-    """A bug in words: where, what, and the innermost line of code."""
-    frames = traceback.extract_tb(bug.__traceback__)
-    at = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{where}: {type(bug).__name__}: {bug}{at}"
+            self._on_bug(f"closing a client of {node}: {raised(bug)}")

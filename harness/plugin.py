@@ -196,7 +196,10 @@ def _check_options(config: pytest.Config) -> None:
         registry.world(_value(config, "world"))
         for workload in _workloads(config):
             for nemesis in _nemeses(config):
-                _test_of(_record(config, workload, nemesis))
+                unpromised = _unpromised(_test_of(_record(config, workload, nemesis)))
+                if unpromised and _value(config, "workload") not in (None, "all"):
+                    # Who names it wants it judged; a skip would pass for that.
+                    raise pytest.UsageError(f"--workload={workload}: {unpromised}")
     except (registry.UnknownName, NemesisError) as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -205,6 +208,13 @@ def _test_of(record: TestRecord) -> Test:
     from harness.cli import test_of
 
     return test_of(record)
+
+
+def _unpromised(test: Test) -> str | None:
+    """That the system promises nothing of the workload; None if it does."""
+    if test.system.promise(test.workload.name, test.options) is not None:
+        return None
+    return f"{test.system.name} promises nothing of {test.workload.name} with --reads={test.options.reads}"
 
 
 def _record(config: pytest.Config, workload: str, nemesis: str) -> TestRecord:
@@ -262,15 +272,17 @@ def _command(config: pytest.Config, workload: str, nemesis: str) -> list[str]:
 
 @pytest.fixture
 def splitbrain_promise(request: pytest.FixtureRequest) -> Promise:
-    """One workload under one nemesis; skips, with the reason, if nothing is promised of it."""
+    """One workload under one nemesis; skips, with the reason, if nothing is promised of it.
+
+    (Who named the workload was told before anything ran: `_check_options`.)
+    """
     workload, nemesis = request.param
     config: pytest.Config = request.config
     record = _record(config, workload, nemesis)
     test = _test_of(record)
-    promised = test.workload.name
-    words = test.system.promise(promised, test.options)
+    words = test.system.promise(test.workload.name, test.options)
     if words is None:
-        pytest.skip(f"skipped: {test.system.name} promises nothing of {promised} with --reads={record.reads}")
+        pytest.skip(f"skipped: {_unpromised(test)}")
     record.promise = words
     return Promise(config, record, test)
 
@@ -422,7 +434,8 @@ def _header(config: pytest.Config) -> list[str]:
             for name in _workloads(config)
             if not isinstance(_test_of(_record(config, name, "none")).workload, Followed)
         ]
-    skipped: dict[str, str] = {}
+    unpromised = {name: _unpromised(_test_of(_record(config, name, "none"))) for name in _workloads(config)}
+    skipped = {name: why for name, why in unpromised.items() if why is not None}
     for nemesis in _nemeses(config):
         skipped.update(_test_of(_record(config, _workloads(config)[0], nemesis)).nemesis.skipped)
     return lines + [f"splitbrain: skipping {name}: {why}" for name, why in skipped.items()]

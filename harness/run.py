@@ -470,7 +470,8 @@ class _Run:
             deadline=gen.nanoseconds(test.time_limit),
             await_clients=test.script is None,
         )
-        if left is not None and test.script is not None:
+        stopped = self.interrupted or self._given_up()
+        if left is not None and test.script is not None and not stopped:
             # A fault that was begun in time was perhaps done later: a leader had to be awaited.
             await self._phase(interpreter, gen.nemesis(left))
         return None if left is None else gen.clients(left)

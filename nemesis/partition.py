@@ -51,8 +51,7 @@ async def _grudge(environment: Environment, target: str | Mapping[str, Any]) -> 
         return frozenset((sender, receiver) for sender, receiver in target["cut"]), note
     match target:
         case "leader" | "next-leader":
-            find = targets.leader if target == "leader" else targets.next_leader
-            node, note = await find(environment)
+            node, note = await targets.leader(environment, target)
             sides = grudges.split_one(nodes, node)
         case "one":
             sides = grudges.split_one(nodes, random.choice(nodes))

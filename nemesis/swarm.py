@@ -39,7 +39,7 @@ def swarm(capabilities: frozenset[str], nodes: int, timing: Timing, seed: int) -
     packages: list[Package] = []
     skipped: dict[str, str] = {}
     for name, factory in factories.items():
-        own = replace(timing, period=max(random.choice(PERIODS), timing.fault_seconds))
+        own = replace(timing, period=random.choice(PERIODS))
         package = factory(nodes, own, Random(f"{seed}/nemesis/{name}"))
         lacking = package.capabilities - capabilities
         if name in drawn and lacking:

@@ -28,8 +28,20 @@ _REIGNS = (0.0, 0.1, 1.0)
 """Seconds that a next leader may lead at most: about what a message takes, on fast links and on slow ones."""
 
 
-async def leader(environment: Environment) -> tuple[str, dict[str, Any]]:
-    """The leader's node, and what else the history should say about it."""
+async def leader(environment: Environment, target: str = LEADER) -> tuple[str, dict[str, Any]]:
+    """The node that `leader` or `next-leader` means now, and what else the history should say about it.
+
+    The next leader is taken soon after it is elected; it is who leads now, if that one goes on.
+    """
+    if target == LEADER:
+        return await _present_leader(environment)
+    await _end_of_reign(environment)
+    found = await _present_leader(environment)
+    await asyncio.sleep(environment.random.random() * environment.random.choice(_REIGNS))
+    return found
+
+
+async def _present_leader(environment: Environment) -> tuple[str, dict[str, Any]]:
     cluster = environment.cluster
     try:
         async with asyncio.timeout(_LEADER_PATIENCE):
@@ -47,8 +59,8 @@ async def leader(environment: Environment) -> tuple[str, dict[str, Any]]:
     }
 
 
-async def next_leader(environment: Environment) -> tuple[str, dict[str, Any]]:
-    """The same for the successor of who leads now, soon after it is elected; or who leads, if it goes on."""
+async def _end_of_reign(environment: Environment) -> None:
+    """Wait until the present leader leads no more, if there is one; a little, at most."""
     present = await environment.system.leader(environment.cluster, environment.options)
     try:
         async with asyncio.timeout(_LEADER_PATIENCE):
@@ -58,9 +70,6 @@ async def next_leader(environment: Environment) -> tuple[str, dict[str, Any]]:
                     break
     except TimeoutError:
         pass
-    found = await leader(environment)
-    await asyncio.sleep(environment.random.random() * environment.random.choice(_REIGNS))
-    return found
 
 
 def name(target: Any) -> Any:
@@ -77,11 +86,8 @@ async def processes(
     note: dict[str, Any] = {}
     if isinstance(target, Mapping):
         chosen = target["nodes"]
-    elif target == LEADER:
-        node, note = await leader(environment)
-        chosen = [node]
-    elif target == NEXT_LEADER:
-        node, note = await next_leader(environment)
+    elif target in (LEADER, NEXT_LEADER):
+        node, note = await leader(environment, target)
         chosen = [node]
     elif target == "one":
         chosen = [random.choice(cluster.nodes)]

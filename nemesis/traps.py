@@ -1,4 +1,5 @@
-"""Crash points: the power goes exactly when a kind of record is written and not safe, or safe and unknown.
+"""Crash points: the power goes exactly when a kind of record is written and not safe, or safe and unknown, or
+known and what waited for it just sent.
 
 Chance hits such moments once in thousands of runs; a trap hits them every time. A node that fell into one
 boots again a moment later, while what it did or forgot still matters to the others, and traps stay set for a

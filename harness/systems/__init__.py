@@ -117,7 +117,7 @@ class System(Protocol):
     def promise(self, workload: str, options: Options) -> str | None:
         """What it promises of this workload (by its name) under these options, in a sentence with its source.
 
-        None: nothing, and the workload is skipped aloud.
+        None: nothing, and the workload is skipped aloud, or refused if the command line names it.
         """
         ...
 
@@ -179,7 +179,7 @@ async def await_nodes(
     `not_ready(node)`: why it is not, or ""; what it raises of `Refused`, `Indeterminate`, OSError and
     TimeoutError (or takes longer than 2 s) is a reason, too. Asked again every `poll` seconds.
     """
-    waiting: dict[str, str] = {}
+    waiting = dict.fromkeys(cluster.nodes, "it does not answer")
 
     async def await_node(node: str) -> None:
         while True:
@@ -195,14 +195,18 @@ async def await_nodes(
                 return
             await asyncio.sleep(poll)
 
+    tasks = [asyncio.create_task(await_node(node)) for node in cluster.nodes]
     try:
         async with asyncio.timeout(timeout):
-            await asyncio.gather(*map(await_node, cluster.nodes))
+            await asyncio.gather(*tasks)
     except TimeoutError:
         node, why = next(iter(waiting.items()))
         raise SetupError(
             f"{node} did not become ready within {timeout:.0f} s: {why}\n{tail_of_log(cluster, node)}"
         ) from None
+    finally:
+        for task in tasks:  # where one node is given up, nobody asks the others any more
+            task.cancel()
 
 
 def tail_of_log(cluster: Cluster, node: str, lines: int = 15) -> str:

@@ -124,6 +124,11 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path, capsys: pytest.CaptureF
     assert "out.csv: ends neither in .edn nor in .json" in capsys.readouterr().err
     assert cli.main(["export", str(tmp_path / "none"), str(tmp_path / "out.edn")]) == USAGE_ERROR
     assert f"{tmp_path / 'none'}: there is no such file" in capsys.readouterr().err
+    (tmp_path / "folder.edn").mkdir()
+    for target, why in (("folder.edn", "Is a directory"), ("none/out.edn", "No such file or directory")):
+        assert cli.main(["export", str(source), str(tmp_path / target)]) == USAGE_ERROR
+        said = f"splitbrain export: {tmp_path / target}: cannot be written: {why}\n"
+        assert capsys.readouterr().err == said
     source.write_bytes(b"{\n" + source.read_bytes())
     assert cli.main(["export", str(source), str(tmp_path / "out.edn")]) == BROKEN_INPUT
     assert f"{source}:1: " in capsys.readouterr().err

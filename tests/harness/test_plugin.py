@@ -137,7 +137,7 @@ def test_a_workload_that_cannot_be_followed_says_so(tmp_path: Path) -> None:
     [
         ([], [f"{name}-none" for name in workloads.DEFAULT]),
         (["--workload=all"], [f"{name}-none" for name in workloads.registry()]),
-        (["--workload=watch, set"], ["watch-none", "set-none"]),
+        (["--workload=wr, set"], ["wr-none", "set-none"]),
         (["--nightly"], [f"{name}-{nemesis}" for name in workloads.registry() for nemesis in NIGHTLY]),
     ],
 )
@@ -162,6 +162,10 @@ def test_a_system_that_does_not_come_up_fails_with_the_reason(tmp_path: Path) ->
         ),
         ("--nemesis=partition,flood", "no nemesis 'flood'; there are none, partition, network, clock,"),
         ("--system=zookeeper", "no system 'zookeeper'; there are proconsul, etcd, memory"),
+        (
+            "--workload=set,watch",
+            "--workload=watch: memory promises nothing of watch with --reads=consistent",
+        ),
         ("--servers=6", "--servers=6: there are only 5 nodes"),
     ],
 )
@@ -181,7 +185,7 @@ def test_a_store_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> No
     assert "Traceback" not in done.stdout
 
 
-def test_what_is_not_promised_is_skipped_aloud(tmp_path: Path) -> None:
+def test_what_is_not_promised_and_not_asked_for_by_name_is_skipped_aloud(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from harness.systems.memory import Memory\n"
         "class Modest(Memory):\n"
@@ -190,9 +194,13 @@ def test_what_is_not_promised_is_skipped_aloud(tmp_path: Path) -> None:
         "        return None\n"
     )
     results = tmp_path / "results"
-    done = run("--workload=set", "--system=mine:Modest", store=results, paths=[tmp_path])
-    assert "modest promises nothing of set with --reads=consistent" in done.stdout
-    assert "1 skipped" in done.stdout and not results.exists()
+    for options, names in (((), workloads.DEFAULT), (("--workload=all",), workloads.registry())):
+        done = run("--system=mine:Modest", *options, store=results, paths=[tmp_path])
+        for name in names:
+            why = f"modest promises nothing of {name} with --reads=consistent"
+            assert f"splitbrain: skipping {name}: {why}\n" in done.stdout
+            assert re.search(rf"^{name}-none +skipped: {why}$", done.stdout, re.M)
+        assert f"{len(names)} skipped" in done.stdout and not results.exists()
 
 
 def test_ctrl_c_heals_judges_and_writes_the_report(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from harness import generator as gen
 from harness.generator import Context, Operation
 from harness.history import NEMESIS, History, Op, Versioned
 from harness.recorder import Unwritable
-from harness.run import Environment, Package, Problem, Result
+from harness.run import Environment, Package, Problem, Result, Script
 from harness.systems import KV, Indeterminate, Options, Refused
 from harness.systems.memory import Memory as MemorySystem
 from harness.worlds import Cluster, InjectionError, SetupError
@@ -391,6 +391,20 @@ def test_ctrl_c_ends_the_operations_heals_and_does_the_final_reads(bench: Bench)
     assert bench.world.cuts[-1] == frozenset()
     assert [event.f for event in clients(history)][-1] == "read"
     assert history.ops[-1].time < 10e9
+
+
+@pytest.mark.parametrize("why", ["interrupted", "injection"])
+def test_a_script_that_is_stopped_injects_nothing_more(bench: Bench, why: str) -> None:
+    def stop(environment: Environment) -> None:
+        if why == "injection":
+            raise InjectionError("nft: permission denied")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    faults = [Operation("damage", time=int(at * 1e9)) for at in (0.1, 0.5)]
+    bench.change(nemesis=faulty(stop), time_limit=30.0, script=Script(gen.each_thread(READ), faults, True))
+    result, history = bench.drive()
+    assert kinds(result) == [why]
+    assert [operation.f for operation, _ in history.nemesis] == ["damage", "undo"]
 
 
 def test_a_second_ctrl_c_ends_everything_but_takes_the_world_down(bench: Bench) -> None:

@@ -10,7 +10,10 @@ Rules
    `time.sleep`, which would stop everybody.
 3. What Python reads for itself is let through: imports, the source lines of tracebacks, translations. A
    process that starts may read files, too: see `programs`.
-4. The harness's own code, between the processes' callbacks, does what it likes.
+4. A module that is imported, which happens once and to whoever is the first, draws from a stream that goes by
+   its name, so that it draws the same whoever that is. One of Python's library draws from the machine: it may
+   be a key that the harness uses, too.
+5. The harness's own code, between the processes' callbacks, does what it likes.
 
 Python has no single place for this. Functions that are looked up in their module at every call are
 replaced, and what is implemented in C and opens files or sockets is caught by an audit hook (PEP 578; such a
@@ -66,7 +69,7 @@ CLOCKS = ("time", "monotonic", "perf_counter")
 """Functions of `time`, each in seconds and in `_ns`."""
 
 OF_NOW: Mapping[str, int] = {"localtime": 0, "gmtime": 0, "ctime": 0, "asctime": 0, "strftime": 1}
-"""Functions of `time` that take the present if they have no more arguments than that."""
+"""Functions of `time` that take the present if they have no more arguments than that, or None for it."""
 
 CHANCE = (
     "random", "uniform", "triangular", "randint", "choice", "randrange", "sample", "shuffle", "choices",
@@ -112,6 +115,8 @@ _INNOCENT = tuple(module.__file__ for module in (linecache, traceback, gettext))
 
 _fenced: SimulatedLoop | None = None
 _hooked = False
+_imported: dict[str, random.Random] = {}
+"""The streams of modules that the present simulation imported, by name."""
 
 
 class Started(BaseException):
@@ -135,6 +140,7 @@ def fences(loop: SimulatedLoop) -> Iterator[None]:
     for holder, name, _, fence in replaced:
         setattr(holder, name, fence)
     _fenced = loop
+    _imported.clear()
     try:
         yield
     finally:
@@ -152,6 +158,21 @@ def _asking() -> Process | None:
     """Whose code calls, unless it is an import: that happens once, and to whoever is the first."""
     process = _running()
     return None if process is None or _innocent() else process
+
+
+def _stream() -> random.Random | None:
+    """Whose chance it is: the process's, or an imported module's; None if it is the machine's."""
+    process = _running()
+    if process is None:
+        return None
+    module = _importing()
+    if module is None:
+        return process.random
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return None
+    if module not in _imported:
+        _imported[module] = random.Random(module)
+    return _imported[module]
 
 
 def _refuse(call: str, use: str) -> BaseException:
@@ -172,11 +193,11 @@ def _replacements() -> Iterator[tuple[Any, str, Any]]:
         yield time, name, _of_now(name, arguments_max)
     for name in CHANCE:
         if hasattr(random, name):
-            yield random, name, _answering(random, name, partial(_chance, name))
+            yield random, name, _drawn(random, name, partial(_chance, name))
     yield random.Random, "seed", _seeding(random.Random.seed)
     for holder, name in ((os, "urandom"), (os, "getrandom"), (random, "_urandom")):
         if hasattr(holder, name):
-            yield holder, name, _answering(holder, name, _bytes)
+            yield holder, name, _drawn(holder, name, _bytes)
     yield os, "getpid", _answering(os, "getpid", lambda process: process.number)
     yield os, "_exit", _answering(os, "_exit", _exit)
     yield os, "abort", _answering(os, "abort", _abort)
@@ -208,6 +229,16 @@ def _answering(holder: Any, name: str, answer: Callable[..., Any]) -> Callable[.
     return answering
 
 
+def _drawn(holder: Any, name: str, draw: Callable[..., Any]) -> Callable[..., Any]:
+    real = getattr(holder, name)
+
+    def drawn(*args: Any, **kwargs: Any) -> Any:
+        stream = _stream()
+        return real(*args, **kwargs) if stream is None else draw(stream, *args, **kwargs)
+
+    return drawn
+
+
 def _clock(name: str, unit: float) -> Callable[[], float]:
     """Nanoseconds, divided by the unit."""
     real: Callable[[], float] = getattr(time, name)
@@ -226,30 +257,34 @@ def _clock(name: str, unit: float) -> Callable[[], float]:
 def _of_now(name: str, arguments_max: int) -> Callable[..., Any]:
     real = getattr(time, name)
 
+    of_tuple = name in ("asctime", "strftime")
+
     def of_now(*args: Any) -> Any:
         process = _asking()
-        if process is None or len(args) > arguments_max:
+        # In place of seconds, None is the present, too.
+        given = len(args) > arguments_max and (of_tuple or args[arguments_max] is not None)
+        if process is None or given:
             return real(*args)
         seconds = process.wall_ns() // 1_000_000_000
-        return real(*args, time.localtime(seconds) if name in ("asctime", "strftime") else seconds)
+        return real(*args[:arguments_max], time.localtime(seconds) if of_tuple else seconds)
 
     return of_now
 
 
-def _chance(name: str, process: Process, *args: Any, **kwargs: Any) -> Any:
-    return getattr(process.random, name)(*args, **kwargs)
+def _chance(name: str, stream: random.Random, *args: Any, **kwargs: Any) -> Any:
+    return getattr(stream, name)(*args, **kwargs)
 
 
-def _bytes(process: Process, size: int, flags: int = 0) -> bytes:
-    return process.random.randbytes(size)
+def _bytes(stream: random.Random, size: int, flags: int = 0) -> bytes:
+    return stream.randbytes(size)
 
 
 def _seeding(real: Callable[..., None]) -> Callable[..., None]:
     """`random.Random()` takes its seed from the machine, unless it is given one."""
 
     def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
-        if a is None and (process := _asking()) is not None:
-            a = process.random.getrandbits(64)
+        if a is None and (stream := _stream()) is not None:
+            a = stream.getrandbits(64)
         real(self, a, version)
 
     return seed
@@ -320,6 +355,17 @@ class _Environment(MutableMapping[str, str]):
     def copy(self) -> dict[str, str]:
         return dict(self._own())
 
+    # As `os.environ` has it: the first two make a dict.
+    def __or__(self, other: Any) -> Any:
+        return dict(self._own()) | dict(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: Any) -> Any:
+        return dict(other) | dict(self._own()) if isinstance(other, Mapping) else NotImplemented
+
+    def __ior__(self, other: Any) -> _Environment:
+        self.update(other)
+        return self
+
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
     process = _running()
@@ -328,6 +374,19 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     reads = event in _READING or (event == "open" and not args[2] & _WRITING)
     if not (process.starting and reads):
         raise _refuse(f"{event}{args[:1]!r}", _AUDITED[event])
+
+
+def _importing() -> str | None:
+    """The innermost module that is being imported, if one is."""
+    module: str | None = None
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if module is None and frame.f_code.co_name == "<module>":
+            module = frame.f_globals.get("__name__", "")
+        elif module is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
+            return module
+        frame = frame.f_back
+    return None
 
 
 def _innocent() -> bool:

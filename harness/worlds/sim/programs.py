@@ -8,7 +8,8 @@ are the simulation's (`fences`, `endpoints`, `output`). Rules:
 
 1. It has one `asyncio.run(...)`. What comes after that is not run, though `finally` clauses around it are.
 2. Until then it may read files; afterwards it has none. What is to survive a crash needs the disk port.
-3. Modules that it imports are imported once for all nodes: their global variables are everybody's.
+3. Modules that it imports are imported once, for all nodes and for all runs of the harness's process: their
+   global variables are everybody's, and what they draw while they are imported is the same for every seed.
 
 A program with ports
 --------------------
@@ -37,7 +38,7 @@ import importlib.util
 import random
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -124,7 +125,8 @@ class Script:
         outer, sys.modules["__main__"] = sys.modules["__main__"], module
         process.starting = True
         try:
-            with _beside(Path(self._code.co_filename)):
+            # `python -m` does not look beside the module, where a file may be named like one of the library.
+            with _beside(Path(self._code.co_filename)) if self._package is None else nullcontext():
                 exec(self._code, module.__dict__)
         except Started as started:
             return started.main
@@ -156,15 +158,19 @@ def started_by(argv: Sequence[str]) -> Callable[[], Program]:
 
 
 def _found(name: str) -> tuple[str, Path]:
-    """The module that `python -m` means, and its file."""
-    for candidate in (f"{name}.__main__", name):
-        try:
-            spec = importlib.util.find_spec(candidate)
-        except ModuleNotFoundError:  # of a package that there is not
-            continue
-        if spec is not None and spec.origin is not None:
-            return candidate, Path(spec.origin)
-    raise SetupError(f"-m {name}: there is no such module")
+    """The module that `python -m` means, and its file. Imports the packages around it, and nothing else."""
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:  # it is a package
+            spec = importlib.util.find_spec(f"{name}.__main__")
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            spec = None
+        else:
+            raise SetupError(f"-m {name}: {raised(error)}") from error
+    if spec is None or spec.origin is None:
+        raise SetupError(f"-m {name}: there is no such module")
+    return spec.name, Path(spec.origin)
 
 
 def _compiled(path: Path) -> CodeType:

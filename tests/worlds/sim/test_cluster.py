@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import re
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Coroutine
@@ -121,6 +122,9 @@ def test_a_module_can_be_started_by_its_name(
     (package / "__main__.py").write_text(textwrap.dedent(SLEEPER))
     (package / "other.py").write_text(textwrap.dedent(SLEEPER))
     (package / "broken.py").write_text("import no_such_module\nprogram = None\n")
+    for name, text in (("mainless", ""), ("unimportable", "1 / 0"), ("unfit", "import no_such_module")):
+        (package / name).mkdir()
+        (package / name / "__init__.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
 
     async def scenario(cluster: SimCluster) -> None:
@@ -129,6 +133,10 @@ def test_a_module_can_be_started_by_its_name(
         for name, why in (
             ("startable.missing", "-m startable.missing: there is no such module"),
             ("nowhere.missing", "-m nowhere.missing: there is no such module"),
+            ("startable.mainless", "-m startable.mainless: there is no such module"),
+            ("startable.other.more", r"-m startable.other.more: there is no such module"),
+            ("startable.unimportable", r"ZeroDivisionError: .* \(.*unimportable/__init__.py:1\)"),
+            ("startable.unfit", r"No module named 'no_such_module' \(.*unfit/__init__.py:1\)"),
             ("startable.broken", r"No module named 'no_such_module' \(.*startable/broken.py:1\)"),
         ):
             with pytest.raises(SetupError, match=why):
@@ -142,7 +150,7 @@ def test_what_cannot_be_started_is_an_error_that_says_why(on_cluster: OnCluster,
         for argv, why in (
             (["/bin/sh", "-c", "true"], "the sim world starts `python -m MODULE` and `python FILE.py`"),
             (["python", "/no/such.py"], r"/no/such\.py: No such file"),
-            (program("def program(:"), r"SyntaxError: .*program_1.py, line 1"),
+            (program("def program(:"), r"SyntaxError: invalid syntax \(.*program_1.py:1\)"),
             (program("program = 1 / 0"), r"ZeroDivisionError: division by zero \(.*program_2.py:1\)"),
         ):
             with pytest.raises(SetupError, match=why):
@@ -277,6 +285,50 @@ def test_a_script_that_goes_wrong_says_so_in_its_log(
         await asyncio.sleep(1)
         assert cluster.exits == [Exit("n1", status, expected=False)]
         assert re.search(logged, log_of(cluster), re.DOTALL)
+
+    on_cluster(scenario)
+
+
+def test_a_script_that_is_started_as_a_module_is_run_by_the_process_alone(
+    on_cluster: OnCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plainly.py").write_text(
+        "import asyncio\n"
+        "async def main(): print('ran as', __name__)\n"
+        "print(__name__, 'is executed')\n"
+        "asyncio.run(main())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    async def scenario(cluster: SimCluster) -> None:
+        await cluster.start("n1", ["python", "-m", "plainly"], {})
+        await asyncio.sleep(1)
+        assert cluster.exits == [Exit("n1", "exit status 0", expected=False)]
+        assert log_of(cluster).splitlines() == ["__main__ is executed", "ran as __main__"]
+        assert "plainly" not in sys.modules
+
+    on_cluster(scenario)
+
+
+def test_what_is_beside_a_module_does_not_stand_in_for_the_library(
+    on_cluster: OnCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "shadowing"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "colorsys.py").write_text("")
+    (package / "__main__.py").write_text(
+        "import asyncio, colorsys\n"
+        "async def main(): print(colorsys.rgb_to_hsv.__name__)\n"
+        "asyncio.run(main())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+
+    async def scenario(cluster: SimCluster) -> None:
+        await cluster.start("n1", ["python", "-m", "shadowing"], {})
+        await asyncio.sleep(1)
+        assert log_of(cluster) == "rgb_to_hsv\n"
 
     on_cluster(scenario)
 

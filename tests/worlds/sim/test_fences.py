@@ -180,14 +180,16 @@ def test_the_harness_may_do_all_of_it_also_in_the_middle_of_a_processs_callback(
 def test_a_process_has_its_own_number_command_line_and_environment(simulate: Simulate) -> None:
     def call() -> Any:
         os.environ["ADDED"] = "by itself"
-        return os.getpid(), sys.argv[0], sys.argv[1:], os.getenv("NODE"), dict(os.environ), os.environ.copy()
+        os.environ |= {"WHEN": "later"}
+        joined = os.environ | {"NODE": "n2"}, {"NODE": "n2"} | os.environ
+        return os.getpid(), sys.argv[0], sys.argv[1:], os.getenv("NODE"), joined, os.environ.copy()
 
     process = Process("n1", 42)
     process.argv, process.environ = ["program", "-a"], {"NODE": "n1"}
-    environment = {"NODE": "n1", "ADDED": "by itself"}
-    answer = (42, "program", ["-a"], "n1", environment, environment)
+    environment = {"NODE": "n1", "ADDED": "by itself", "WHEN": "later"}
+    answer = (42, "program", ["-a"], "n1", ({**environment, "NODE": "n2"}, environment), environment)
     assert in_a_process(simulate, call, process) == [answer, "went on"]
-    assert "ADDED" not in os.environ
+    assert not os.environ.keys() & {"ADDED", "WHEN"}
 
 
 def test_the_time_is_the_nodes(simulate: Simulate) -> None:
@@ -195,6 +197,7 @@ def test_the_time_is_the_nodes(simulate: Simulate) -> None:
         return (
             (time.time(), time.time_ns(), time.gmtime().tm_year, time.strftime("%Y"), time.ctime()[-4:]),
             (time.monotonic(), time.monotonic_ns(), time.perf_counter(), time.perf_counter_ns()),
+            (time.localtime(None).tm_year, time.gmtime(None).tm_year, time.ctime(None)[-4:]),
             (time.gmtime(0).tm_year, time.strftime("%H", time.gmtime(3600))),
         )
 
@@ -203,6 +206,7 @@ def test_the_time_is_the_nodes(simulate: Simulate) -> None:
     answer = (
         (1_700_000_000.5, 1_700_000_000_500_000_000, 2023, "2023", "2023"),
         (2.5, 2_500_000_000, 2.5, 2_500_000_000),
+        (2023, 2023, "2023"),
         (1970, "01"),
     )
     assert in_a_process(simulate, call, process) == [answer, "went on"]
@@ -284,6 +288,31 @@ def test_imports_and_tracebacks_are_nothing_of_the_processs_doing(simulate: Simu
     assert "raise ValueError" in text, "with its source"
     assert went_on == "went on"
     assert drawn == random.Random(42).random(), "what a module draws is not drawn from the process's chance"
+
+
+def test_what_a_module_draws_while_it_is_imported_is_the_same_whoever_imports_it(
+    simulate: Simulate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "chancy.py").write_text(
+        "import random, uuid\n"
+        "DRAWN = [random.random(), random.random(), uuid.uuid4(), random.Random().random()]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def drawn(number: int) -> list[Any]:
+        def call() -> list[Any]:
+            import chancy  # type: ignore[import-not-found]
+
+            return list(chancy.DRAWN)
+
+        came = in_a_process(simulate, call, Process("n1", number))[0]
+        del sys.modules["chancy"]
+        return list(came)
+
+    assert drawn(1) == drawn(2)
+    assert len(set(drawn(3))) == 4
+    monkeypatch.setattr(sys, "stdlib_module_names", frozenset({"chancy"}))
+    assert not set(drawn(4)) & set(drawn(4)), "what Python's library draws may be a key of the harness's"
 
 
 def test_log_records_have_the_nodes_time(simulate: Simulate, caplog: pytest.LogCaptureFixture) -> None:
