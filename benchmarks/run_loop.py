@@ -20,9 +20,11 @@ from typing import Any
 from harness import generator as gen
 from harness.generator import Operation, Source
 from harness.history import Op
-from harness.run import Checker, Client, Environment, Package, Test, run
+from harness.interpreter import Client
+from harness.run import run
 from harness.systems import KV, Options, Refused, System
 from harness.systems.memory import Memory as MemorySystem
+from harness.test import Checker, Environment, Package, Test
 from harness.worlds import Cluster
 from harness.worlds.memory import Memory as MemoryWorld
 

@@ -22,8 +22,8 @@ from random import Random
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from harness.run import Checker, Test, Workload
     from harness.store import Outcome, Results, TestRecord
+    from harness.test import Checker, Test, Workload
     from nemesis import Timing
 
 USAGE_ERROR = 64
@@ -109,8 +109,8 @@ def test_of(record: TestRecord) -> Test:
     """The test that a record describes. Raises `registry.UnknownName` or `nemesis.NemesisError`."""
     import nemesis
     from harness import registry
-    from harness.run import Test
     from harness.systems import Options
+    from harness.test import Test
 
     options = Options(
         nodes=tuple(record.nodes),
@@ -153,7 +153,7 @@ def workload(name: str) -> Workload:
     """The workload of that name, or of a class given as `module:Class`. Raises `registry.UnknownName`."""
     import workloads
     from harness import registry
-    from harness.run import Workload
+    from harness.test import Workload
 
     made: Workload = registry.find("workload", name, workloads.registry(), Workload)
     return made

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from harness import report, store
 from harness.history import History
-from harness.run import Checker, Problem
+from harness.run import Problem
 from harness.store import Outcome, ProblemRecord, Results
+from harness.test import Checker
 from harness.verdict import Verdict
 
 CHECK_TIMEOUT = 120.0

@@ -22,8 +22,9 @@ import pytest
 if TYPE_CHECKING:
     from harness.history import History
     from harness.progress import Phases
-    from harness.run import Follower, Problem, Test
+    from harness.run import Problem
     from harness.store import Results, TestRecord
+    from harness.test import Follower, Test
     from harness.worlds import Cluster, World
 
 NIGHTLY = ("none", "partition", "kill", "pause", "partition,kill", "all")
@@ -403,7 +404,7 @@ class Promise:
                         progress.say(f"{follower.name} was not followed throughout: {follower.gave_up}")
 
     def _followers(self) -> Sequence[Follower]:
-        from harness.run import Followed
+        from harness.test import Followed
 
         if _value(self._config, "stop_on_violation") and isinstance(self._test.workload, Followed):
             return self._test.workload.followers(self._test)
@@ -419,7 +420,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
 
 def _header(config: pytest.Config) -> list[str]:
-    from harness.run import Followed
+    from harness.test import Followed
 
     lines = [
         f"splitbrain: {_value(config, 'system')} in world {_value(config, 'world')}, "

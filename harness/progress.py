@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.text import Text
 
 from harness.history import NEMESIS, Op
-from harness.run import Mark, Observer
+from harness.run import Observer
+from harness.test import Mark
 
 _PLAIN_SECONDS = 5.0
 _STYLES = {"ok": "green", "fail": "yellow", "info": "magenta"}

@@ -35,7 +35,7 @@ from typing import Any
 
 from harness import generator as gen
 from harness.generator import Operation
-from harness.run import Environment, Nemesis, Package
+from harness.test import Environment, Nemesis, Package
 from harness.worlds import CAPABILITIES
 from nemesis.schedule import Timing as Timing
 

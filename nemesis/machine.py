@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from harness.generator import Operation, nanoseconds
-from harness.run import Environment, Mark, Package
+from harness.test import Environment, Mark, Package
 from harness.worlds import Link, Shape
 from nemesis import targets
 from nemesis.schedule import LEAD_IN, Timing, faults

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from harness.generator import Operation
-from harness.run import Environment, Mark, Package
+from harness.test import Environment, Mark, Package
 from nemesis import NemesisError, grudges, targets
 from nemesis.grudges import Grudge
 from nemesis.schedule import Timing, faults, short_reigns

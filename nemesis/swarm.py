@@ -13,7 +13,7 @@ from random import Random
 
 import nemesis
 from harness.generator import Operation
-from harness.run import Package
+from harness.test import Package
 from nemesis.machine import broken_disk
 from nemesis.process import kill
 from nemesis.schedule import PERIODS, Timing

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from harness.run import Environment
+from harness.test import Environment
 from nemesis.grudges import majority
 from nemesis.schedule import LEADER, NEXT_LEADER
 

@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from harness.generator import Operation
-from harness.run import Environment, Mark, Package
+from harness.test import Environment, Mark, Package
 from harness.worlds import InjectionError, SetupError
 from nemesis import targets
 from nemesis.process import start_again

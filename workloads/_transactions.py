@@ -38,7 +38,7 @@ PROBE = Operation("txn", [["r", "probe", None]])
 
 
 class TransactionClient:
-    """Implements `harness.run.Client`."""
+    """Implements `harness.interpreter.Client`."""
 
     def __init__(self, kv: KV) -> None:
         if not isinstance(kv, Transactional):

@@ -18,7 +18,7 @@ from checkers.stats import Stats
 from checkers.transactions import Transactions
 from harness.generator import Operation, Source
 from harness.interpreter import Client
-from harness.run import Checker, Test, Workload
+from harness.test import Checker, Test, Workload
 from harness.worlds import Cluster
 from workloads._transactions import PROBE, TransactionClient, Write, models, operations
 

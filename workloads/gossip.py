@@ -16,8 +16,8 @@ from checkers.stats import Stats
 from harness import generator as gen
 from harness.generator import Operation, Source
 from harness.interpreter import Client
-from harness.run import Checker, Test, Workload
 from harness.systems import MembershipBounds, Options, System
+from harness.test import Checker, Test, Workload
 from harness.worlds import Cluster, SetupError
 
 
@@ -57,7 +57,7 @@ class Gossip(Workload):
 
 
 class GossipClient:
-    """Implements `harness.run.Client`."""
+    """Implements `harness.interpreter.Client`."""
 
     def __init__(self, test: Test, cluster: Cluster, node: str) -> None:
         self._test = test

@@ -21,8 +21,8 @@ from checkers.stats import Stats
 from harness.generator import PENDING, Context, Generator, Operation, Source, Step, fill
 from harness.history import Op
 from harness.interpreter import Client
-from harness.run import Checker, Follower, Test, Workload
 from harness.systems import KV, Refused
+from harness.test import Checker, Follower, Test, Workload
 from harness.worlds import Cluster
 
 KEYS_AT_A_TIME = 3
@@ -62,7 +62,7 @@ class Register(Workload):
 
 
 class RegisterClient:
-    """Implements `harness.run.Client`."""
+    """Implements `harness.interpreter.Client`."""
 
     def __init__(self, kv: KV) -> None:
         self._kv = kv

@@ -25,8 +25,8 @@ from checkers.stats import Stats
 from harness.generator import PENDING, Context, Generator, Operation, Source, Step
 from harness.history import Op, Versioned
 from harness.interpreter import Client
-from harness.run import Checker, Test, Workload
 from harness.systems import KV, Watching
+from harness.test import Checker, Test, Workload
 from harness.worlds import Cluster
 
 KEYS = 3
@@ -66,7 +66,7 @@ class Session(Workload):
 
 
 class SessionClient:
-    """Implements `harness.run.Client`."""
+    """Implements `harness.interpreter.Client`."""
 
     def __init__(self, kv: KV) -> None:
         self._kv = kv

@@ -19,8 +19,8 @@ from checkers.stats import Stats
 from harness import generator as gen
 from harness.generator import Operation, Source
 from harness.interpreter import Client
-from harness.run import Checker, Follower, Test, Workload
 from harness.systems import KV
+from harness.test import Checker, Follower, Test, Workload
 from harness.worlds import Cluster
 
 PREFIX = "set/"
@@ -65,7 +65,7 @@ def _adds_and_reads() -> Iterator[Operation]:
 
 
 class SetClient:
-    """Implements `harness.run.Client`."""
+    """Implements `harness.interpreter.Client`."""
 
     def __init__(self, kv: KV) -> None:
         self._kv = kv

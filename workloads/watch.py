@@ -21,8 +21,8 @@ from checkers.watch import Watch as WatchChecker
 from harness.generator import PENDING, Context, Generator, Operation, Source, Step
 from harness.history import Op
 from harness.interpreter import Client
-from harness.run import Checker, Test, Workload
 from harness.systems import KV, Watching
+from harness.test import Checker, Test, Workload
 from harness.worlds import Cluster, SetupError
 
 WAIT = 2.0
@@ -64,7 +64,7 @@ class Watch(Workload):
 
 
 class WatchClient:
-    """Implements `harness.run.Client`."""
+    """Implements `harness.interpreter.Client`."""
 
     def __init__(self, kv: KV) -> None:
         if not isinstance(kv, Watching):

@@ -13,7 +13,7 @@ from workloads.append import Append
 
 
 class Wr(Append):
-    """Implements `harness.run.Workload`: strict serializability of transactions over registers."""
+    """Strict serializability of transactions over registers."""
 
     name = "wr"
     model = "rw-register"

@@ -23,10 +23,11 @@ from harness.history import History
 from harness.history.op import decode_lines
 from harness.judge import judge
 from harness.progress import Phases
-from harness.run import Script, Test, run_in
+from harness.run import run_in
 from harness.simulation.script import Invocation, Scripted
 from harness.store import Results, TestRecord
 from harness.systems import Reads
+from harness.test import Script, Test
 from harness.worlds.sim import Sim
 from harness.worlds.sim.departures import Departure
 

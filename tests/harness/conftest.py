@@ -14,9 +14,11 @@ import nemesis
 from harness import generator as gen
 from harness.generator import Operation, Source
 from harness.history import History, Op
-from harness.run import Checker, Client, Follower, Inspect, Result, Test, run
+from harness.interpreter import Client
+from harness.run import Inspect, Result, run
 from harness.systems import KV, Options, System
 from harness.systems.memory import Memory as MemorySystem
+from harness.test import Checker, Follower, Test
 from harness.worlds import Cluster
 from harness.worlds.memory import Memory as MemoryWorld
 from harness.worlds.memory import MemoryCluster

@@ -35,7 +35,7 @@ def test_a_class_that_is_not_there_says_why() -> None:
 
 
 OWN = """
-from harness.run import Workload
+from harness.test import Workload
 from harness.systems import System
 
 class Complete(System):
@@ -98,7 +98,7 @@ def test_a_system_that_has_forgotten_a_method_is_none(own: str, name: str, lacki
 
 
 def test_a_workload_that_has_forgotten_a_method_is_none(own: str) -> None:
-    with pytest.raises(UnknownName, match=r"lacks checkers, generator, open, probe: harness.run.Workload"):
+    with pytest.raises(UnknownName, match=r"lacks checkers, generator, open, probe: harness.test.Workload"):
         workload(f"{own}:Idle")
 
 

@@ -15,9 +15,10 @@ from harness import generator as gen
 from harness.generator import Context, Operation
 from harness.history import NEMESIS, History, Op, Versioned
 from harness.recorder import Unwritable
-from harness.run import Environment, Package, Problem, Result, Script
+from harness.run import Problem, Result
 from harness.systems import KV, Indeterminate, Options, Refused
 from harness.systems.memory import Memory as MemorySystem
+from harness.test import Environment, Package, Script
 from harness.worlds import Cluster, InjectionError, SetupError
 
 if TYPE_CHECKING:

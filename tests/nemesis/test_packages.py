@@ -14,9 +14,9 @@ import nemesis
 from harness import generator as gen
 from harness.generator import Operation
 from harness.generator.simulate import invocations, perfect
-from harness.run import Environment, Package
 from harness.systems import Options
 from harness.systems.memory import Memory as MemorySystem
+from harness.test import Environment, Package
 from harness.worlds import CAPABILITIES, Link
 from harness.worlds.memory import MemoryCluster
 from nemesis import NemesisError

@@ -16,9 +16,10 @@ from checkers.counter import Counter
 from checkers.stats import Stats
 from harness import generator as gen
 from harness.generator import Operation, Source
-from harness.run import Checker, Client, Test, Workload
+from harness.interpreter import Client
 from harness.systems import Indeterminate, Options, Refused, System, await_nodes
 from harness.systems.streams import open_stream
+from harness.test import Checker, Test, Workload
 from harness.worlds import Cluster
 
 PORT = 7000
