@@ -54,30 +54,34 @@ def checker_named(name: str, elle_command: str | None = None) -> Checker | None:
         case "bank":
             from checkers.bank import Bank
 
-            return Bank(int(argument) if argument else None)
+            return Bank(int(_numbers(argument, "TOTAL")[0]) if argument else None)
         case "long-fork":
             from checkers.long_fork import LongFork
 
-            return LongFork(int(argument or 0))
+            return LongFork(int(_numbers(argument or "0", "KEYS")[0]))
         case "comments":
             from checkers.comments import Comments
 
+            _one_of(argument)
             return Comments()
         case "sequential":
             from checkers.sequential import Sequential
 
+            _one_of(argument)
             return Sequential()
         case "set-full":
             from checkers.set_full import SetFull
 
-            return SetFull(linearizable=argument == "linearizable")
+            return SetFull(linearizable=_one_of(argument, "linearizable"))
         case "set-final":
             from checkers.set import Set
 
+            _one_of(argument)
             return Set()
         case "counter-bounds":
             from checkers.counter import Counter
 
+            _one_of(argument)
             return Counter()
         case "delivery":
             from checkers.delivery import delivery
@@ -86,14 +90,13 @@ def checker_named(name: str, elle_command: str | None = None) -> Checker | None:
         case "unique-ids":
             from checkers.unique_ids import UniqueIds
 
-            if argument not in ("", "increasing"):
-                raise ValueError("unique-ids are increasing, or nothing more is said of them")
-            return UniqueIds(increasing=argument == "increasing")
+            return UniqueIds(increasing=_one_of(argument, "increasing"))
         case "locks":
             from checkers.locks import Locks
 
-            fencing = argument == "fencing"
-            return Locks(fencing, float(argument) if argument and not fencing else None)
+            if argument in ("", "fencing"):
+                return Locks(fencing=argument == "fencing")
+            return Locks(lease_seconds=_numbers(argument, "LEASE")[0])
         case "sessions":
             from checkers.sessions import SINGLE, Sessions
 
@@ -101,7 +104,7 @@ def checker_named(name: str, elle_command: str | None = None) -> Checker | None:
         case "servers":
             from checkers.servers import Servers
 
-            return Servers(one_sequence=argument == "one-sequence")
+            return Servers(one_sequence=_one_of(argument, "one-sequence"))
         case "staleness":
             from checkers.staleness import Staleness
 
@@ -129,6 +132,14 @@ def checker_named(name: str, elle_command: str | None = None) -> Checker | None:
             return Coordinates(median, p95)
         case _:
             return None
+
+
+def _one_of(argument: str, word: str = "") -> bool:
+    """Whether the argument is this word; there may be none at all, but no other one."""
+    if argument not in ("", word):
+        known = f"may only be {word!r}" if word else "must be nothing"
+        raise ValueError(f"what follows the colon {known}, not {argument!r}")
+    return argument != ""
 
 
 def _numbers(argument: str, names: str) -> list[float]:

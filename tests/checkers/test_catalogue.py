@@ -2,9 +2,11 @@
 
 import pytest
 
+from checkers.bank import Bank
 from checkers.catalogue import checker_named
 from checkers.coordinates import Coordinates
 from checkers.gossip import Gossip
+from checkers.locks import Locks
 from checkers.rumours import Rumours
 from checkers.servers import Servers
 from checkers.sessions import SINGLE, Sessions
@@ -19,6 +21,9 @@ from checkers.watch import Watch
         ("sessions:monotonic-reads,causal", Sessions(["monotonic-reads", "causal"])),
         ("servers", Servers()),
         ("servers:one-sequence", Servers(one_sequence=True)),
+        ("locks:fencing", Locks(fencing=True)),
+        ("locks:15", Locks(lease_seconds=15.0)),
+        ("bank:100", Bank(100)),
         ("staleness", Staleness()),
         ("staleness:0.5", Staleness(0.5)),
         ("watch", Watch(1.0, 10.0)),
@@ -45,6 +50,16 @@ def test_a_name_and_its_argument_make_a_checker(name: str, checker: object) -> N
         ("watch:2,5stale", "must be WAKE,SETTLE, not '2,5stale'"),
         ("coordinates:0.2", "must be MEDIAN,P95, not '0.2'"),
         ("sessions:linearizable", "no guarantee linearizable"),
+        ("servers:one", "may only be 'one-sequence', not 'one'"),
+        ("set-full:serializable", "may only be 'linearizable', not 'serializable'"),
+        ("unique-ids:decreasing", "may only be 'increasing', not 'decreasing'"),
+        ("comments:all", "must be nothing, not 'all'"),
+        ("sequential:all", "must be nothing, not 'all'"),
+        ("set-final:all", "must be nothing, not 'all'"),
+        ("counter-bounds:7", "must be nothing, not '7'"),
+        ("locks:fenced", "must be LEASE, not 'fenced'"),
+        ("bank:much", "must be TOTAL, not 'much'"),
+        ("long-fork:few", "must be KEYS, not 'few'"),
     ],
 )
 def test_a_wrong_argument_is_told(name: str, complaint: str) -> None:
