@@ -207,6 +207,12 @@ class _Reader:
             raise BrokenConfig(f"{key}: {value} is not a port")
         return value
 
+    def positive(self, key: str, default: int) -> int:
+        value: int = self.take(key, int, default)
+        if value < 1:
+            raise BrokenConfig(f"{key}: {value} is not positive")
+        return value
+
     def address(self, key: str, default: str) -> str:
         text: str = self.take(key, str, default)
         try:
@@ -261,9 +267,6 @@ def agent_config(settings: Settings) -> tuple[AgentConfig, list[str]]:
     multiplier = read.take("performance.raft_multiplier", int, 1)
     if not 1 <= multiplier <= 10:
         raise BrokenConfig(f"performance.raft_multiplier: {multiplier} is not between 1 and 10")
-    append_entries_max = read.take("raft_append_entries_max", int, AgentConfig.raft_append_entries_max)
-    if append_entries_max < 1:
-        raise BrokenConfig(f"raft_append_entries_max: {append_entries_max} is not positive")
     config = AgentConfig(
         node_name=read.take("node_name", str, socket.gethostname()),
         node_id=read.take("node_id", str, ""),
@@ -288,7 +291,10 @@ def agent_config(settings: Settings) -> tuple[AgentConfig, list[str]]:
             "raft_snapshot_interval", AgentConfig.raft_snapshot_interval_ns
         ),
         raft_trailing_logs=read.take("raft_trailing_logs", int, AgentConfig.raft_trailing_logs),
-        raft_append_entries_max=append_entries_max,
+        raft_append_entries_max=read.positive("raft_append_entries_max", AgentConfig.raft_append_entries_max),
+        raft_append_in_flight_max=read.positive(
+            "raft_append_in_flight_max", AgentConfig.raft_append_in_flight_max
+        ),
         rpc_hold_timeout_ns=read.duration("performance.rpc_hold_timeout", AgentConfig.rpc_hold_timeout_ns),
         kv_max_value_size=read.take("limits.kv_max_value_size", int, AgentConfig.kv_max_value_size),
         txn_max_req_len=read.take("limits.txn_max_req_len", int, AgentConfig.txn_max_req_len),

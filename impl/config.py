@@ -49,6 +49,8 @@ class AgentConfig:
     raft_trailing_logs: int = 10240
     raft_append_entries_max: int = RaftConfig().append_entries_max
     """Entries per AppendEntries: MaxAppendEntries of hashicorp/raft, which Consul does not let one set."""
+    raft_append_in_flight_max: int = RaftConfig().append_in_flight_max
+    """AppendEntries under way to one follower: MaxRPCsInFlight of hashicorp/raft's transport."""
     rpc_hold_timeout_ns: int = 7 * SECOND_NS
     kv_max_value_size: int = 512 * 1024
     txn_max_req_len: int = 512 * 1024

@@ -21,7 +21,7 @@ OFFSETS = (0.1, 3.0, 3600.0, -0.1, -3.0, -3600.0)
 """Seconds that wall clocks are off."""
 
 
-SLOW_LINKS = {"links": "all", "late": 0.5, "twice": 0.2, "delay_ms_max": 200.0}
+SLOW_LINKS = {"links": "all", "latency_ms": 100.0}
 
 
 class Network:
@@ -110,7 +110,8 @@ class Disk:
 def network(nodes: int, timing: Timing, random: Random) -> Package:
     """Loss, duplicates and delays, mild and heavy, on all links or some; or all slow, with short reigns.
 
-    (Otherwise messages would take so much less time than a leader leads that it has always done its work.)
+    (Otherwise messages would take so much less time than a leader leads that it has always done its work.
+    All by as much, so that there is nothing to shrink in it.)
     """
     specifications = [
         {"links": "all", "lost": 0.05, "late": 0.1, "twice": 0.02},

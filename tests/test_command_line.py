@@ -58,6 +58,7 @@ def test_files_are_merged_in_order_and_flags_win(tmp_path: Path) -> None:
                 "gossip_lan": {"probe_interval": "300ms", "suspicion_mult": 3},
                 "performance": {"raft_multiplier": 3},
                 "raft_append_entries_max": 7,
+                "raft_append_in_flight_max": 3,
             }
         )
     )
@@ -67,6 +68,7 @@ def test_files_are_merged_in_order_and_flags_win(tmp_path: Path) -> None:
     assert config.retry_join == ("10.0.0.1", "10.0.0.2", "10.0.0.3")
     assert (config.http_port, config.server_port, config.raft_multiplier) == (3, 2, 3)
     assert config.raft_append_entries_max == 7
+    assert config.raft_append_in_flight_max == 3
     assert config.gossip_lan == replace(LAN, probe_interval_ns=300_000_000, suspicion_multiplier=3)
 
 
@@ -124,6 +126,7 @@ def test_a_wrong_flag_is_named(arguments: list[str], text: str) -> None:
         ('{"start_join": ["10.0.0.1:0"]}', "start_join: '10.0.0.1:0': the port must be a number"),
         ('{"performance": {"raft_multiplier": 11}}', "raft_multiplier: 11 is not between 1 and 10"),
         ('{"raft_append_entries_max": 0}', "raft_append_entries_max: 0 is not positive"),
+        ('{"raft_append_in_flight_max": -1}', "raft_append_in_flight_max: -1 is not positive"),
         ('{"log_level": "loud"}', "log_level: 'loud' is none of"),
         ('{"gossip_lan": {"gossip_nodes": 0}}', "gossip_lan: gossip_nodes must be positive"),
     ],

@@ -103,6 +103,7 @@ class Proconsul:
             "raft_snapshot_interval": "1s",
             "raft_trailing_logs": str(random.choice((0, 3, 20))),
             "raft_append_entries_max": str(random.choice((1, 4, 512))),
+            "raft_append_in_flight_max": str(random.choice((1, 16))),
         }
 
     async def start(self, cluster: Cluster, options: Options, node: str) -> None:

@@ -75,7 +75,8 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How often what goes over a link does not go its ordinary way, as probabilities, and by how much.
+    """How often what goes over a link does not go its ordinary way, as probabilities, and by how much; and
+    how much longer the ordinary way is.
 
     One thing happens to a packet, or nothing: together they are at most 1. Raises ValueError.
     Of a stream nothing is lost or comes twice: it comes later, as TCP sends it again.
@@ -86,6 +87,8 @@ class Shape:
     late: float = 0.0
     delay_ms_max: float = 50.0
     """What comes late, or for the second time, comes up to so much later: that is reordering, too."""
+    latency_ms: float = 0.0
+    """Everything takes so much longer, and nothing overtakes anything by that alone."""
 
     def __post_init__(self) -> None:
         for name in ("lost", "twice", "late"):
@@ -94,8 +97,9 @@ class Shape:
         together = self.lost + self.twice + self.late
         if together > 1.0 + 1e-9:  # 0.7 + 0.2 + 0.1 is not quite 1
             raise ValueError(f"lost, twice and late exclude each other: {together:g} is more than all of it")
-        if self.delay_ms_max < 0.0:
-            raise ValueError(f"delay_ms_max is how much later, not {self.delay_ms_max:g}")
+        for name in ("delay_ms_max", "latency_ms"):
+            if getattr(self, name) < 0.0:
+                raise ValueError(f"{name} is how much later, not {getattr(self, name):g}")
 
 
 ORDINARY = Shape()

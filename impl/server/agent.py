@@ -124,6 +124,7 @@ class Agent:
         raft_config = replace(
             RaftConfig.multiplied(config.raft_multiplier),
             append_entries_max=config.raft_append_entries_max,
+            append_in_flight_max=config.raft_append_in_flight_max,
             trailing_entries=config.raft_trailing_logs,
         )
         now_ns = ports.clock.monotonic_ns()

@@ -56,6 +56,8 @@ LOSSES = ("invalid: set-full", *LOGS, "invalid: Equal States")
 BUSY = {"rate": 200.0, "time_limit": 5.0}
 SMALL: dict[str, Any] = {"nodes": 3, "servers": 3, "concurrency": 3, "rate": 10.0}
 """Where every server counts, and little happens besides the faults."""
+ONE_AT_A_TIME = {"raft_append_entries_max": "1", "raft_append_in_flight_max": "1"}
+"""Entries, such that a leader may fall between two of them."""
 
 MUTANTS: tuple[Mutant, ...] = (
     # Election and votes
@@ -70,8 +72,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "set",
         "network,partition",
         LOSSES,
-        {**SMALL, "rate": 5.0, "time_limit": 25.0, "extra": {"raft_append_entries_max": "1"}},
-        seeds=400,
+        {**SMALL, "rate": 5.0, "time_limit": 25.0, "extra": ONE_AT_A_TIME},
     ),
     Mutant(16, "AcknowledgesBeforeSync", "set", "crash-point,disk", LOSSES, SMALL),
     Mutant(17, "CountsItselfUnsynced", "set", "power,disk", LOSSES, SMALL, seeds=200),

@@ -127,6 +127,18 @@ async def late_datagrams_come_later_and_none_is_lost(probes: Probes) -> None:
 
 
 @check("shape")
+async def everything_takes_longer_by_a_shapes_latency(probes: Probes) -> None:
+    await probes.start()
+    latency = suite.PATIENCE_SECONDS / 2
+    await probes.cluster.shape({("n1", "n2"): Shape(latency_ms=1000 * latency)})
+    await probes.ask("n1", "send", probes.cluster.address("n2"), "slow", DATAGRAMS)
+    await asyncio.sleep(latency / 2)
+    assert "slow" not in await probes.ask("n2", "received")
+    await asyncio.sleep(latency)
+    assert (await probes.ask("n2", "received"))["slow"] == DATAGRAMS
+
+
+@check("shape")
 async def streams_lose_nothing_to_a_shape(probes: Probes) -> None:
     await probes.start("n1", "n2")
     assert await probes.ask("n1", "dial", "s", probes.cluster.address("n2"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.worlds import ORDINARY
+from harness.worlds import ORDINARY, Shape
 
 if TYPE_CHECKING:
     from harness.worlds.sim.network import DatagramSocket, Listener
     from harness.worlds.sim.streams import End
+
+MILLISECOND = 1_000_000
 
 EPHEMERAL_PORTS = (32768, 60999)
 """Those that a host picks by itself (Linux's ip_local_port_range)."""
@@ -59,14 +61,14 @@ class Wire:
     """One direction between two hosts."""
 
     __slots__ = (
-        "back", "cut", "cut_since_ns", "datagram_place", "datagrams", "latency_ns", "segment_place",
-        "segments", "shape", "source", "target",
+        "back", "cut", "cut_since_ns", "datagram_place", "datagrams", "latency_ns", "ordinary_latency_ns",
+        "segment_place", "segments", "shape", "source", "target",
     )  # fmt: skip
 
     def __init__(self, source: Host, target: Host, latency_ns: int) -> None:
         self.source = source
         self.target = target
-        self.latency_ns = latency_ns
+        self.latency_ns = self.ordinary_latency_ns = latency_ns
         self.cut = False
         self.cut_since_ns = 0
         self.shape = ORDINARY
@@ -77,6 +79,11 @@ class Wire:
         self.segment_place = f"{source.name}>{target.name} stream"
         self.back = self
         """The other direction."""
+
+    def take_shape(self, shape: Shape) -> None:
+        """What is sent from now on goes so."""
+        self.shape = shape
+        self.latency_ns = self.ordinary_latency_ns + round(shape.latency_ms * MILLISECOND)
 
     def passes(self) -> bool:
         """Whether what is sent here arrives at present."""

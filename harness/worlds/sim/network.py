@@ -2,8 +2,9 @@
 
 Rules
 -----
-1. A datagram arrives once, after its link's latency, unless a departure (`departures`) says otherwise, or its
-   link is cut, its target off or nobody listening when it arrives: then it is lost without a word.
+1. A datagram arrives once, after its link's latency and what the link's shape adds to that, unless a
+   departure (`departures`) says otherwise, or the link is cut, its target off or nobody listening when it
+   arrives: then it is lost without a word.
 2. A stream's bytes arrive in order or not at all (`streams`). A connection attempt over a cut, or to a host
    that is off, hangs, and is repeated at TCP's intervals.
 3. A host's kernel goes on while a process is paused: it accepts connections and takes in what arrives, of
@@ -85,7 +86,7 @@ class Network:
         wire = source.wires[target] = Wire(source, target, self._latency_ns(source, target))
         link = (source.name, target.name)
         wire.cut, wire.cut_since_ns = link in self._cut, self.loop.now_ns
-        wire.shape = self._shapes.get(link, ORDINARY)
+        wire.take_shape(self._shapes.get(link, ORDINARY))
         return wire
 
     def _latency_ns(self, source: Host, target: Host) -> int:
@@ -116,7 +117,7 @@ class Network:
         self._shapes = dict(shapes)
         for source in self.hosts.values():
             for target, wire in source.wires.items():
-                wire.shape = self._shapes.get((source.name, target.name), ORDINARY)
+                wire.take_shape(self._shapes.get((source.name, target.name), ORDINARY))
 
     def power_off(self, host: Host) -> None:
         """The host stops dead: nothing more leaves it, and it forgets everything."""

@@ -73,6 +73,7 @@ def test_what_happens_to_a_packet_is_one_thing_or_nothing() -> None:
         ({"lost": 1.5}, "lost is a probability, not 1.5"),
         ({"lost": 0.6, "twice": 0.3, "late": 0.3}, "exclude each other: 1.2 is more than all of it"),
         ({"late": 0.5, "delay_ms_max": -1.0}, "delay_ms_max is how much later, not -1"),
+        ({"latency_ms": -1.0}, "latency_ms is how much later, not -1"),
     ):
         with pytest.raises(ValueError, match=why):
             Shape(**fields)

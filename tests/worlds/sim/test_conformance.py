@@ -154,6 +154,7 @@ def only_says_that_something_is_elsewhere(cluster: SimCluster) -> None:
         (shapes_both_ways, "a_shape_changes_what_goes_over_the_named_directions_and_no_other"),
         (adds_to_the_shapes_before, "a_shape_changes_what_goes_over_the_named_directions_and_no_other"),
         (shapes_nothing, "late_datagrams_come_later_and_none_is_lost"),
+        (shapes_nothing, "everything_takes_longer_by_a_shapes_latency"),
         (sets_every_clock_off, "a_clock_is_as_far_off_as_it_is_set_and_others_are_not"),
         (keeps_every_clock_at_its_rate, "a_monotonic_clock_goes_as_fast_as_it_is_set_and_never_back"),
         (harms_no_disk, "a_full_disk_takes_nothing_until_there_is_room_again"),

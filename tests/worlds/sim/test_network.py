@@ -113,6 +113,22 @@ def test_a_shape_makes_departures_on_its_own_link_and_only_while_it_lasts(on_net
     on_net(scenario)
 
 
+def test_a_shapes_latency_is_added_and_departs_from_nothing(on_net: OnNet) -> None:
+    async def scenario(net: Net) -> None:
+        sender, receiver = await net.bind("n1"), await net.bind("n2")
+        net.network.shape({("n1", "n2"): Shape(latency_ms=300)})
+        sender.send("n2", "slow")
+        await net.until(0.3)
+        assert receiver.heard() == []
+        net.network.shape({})
+        sender.send("n2", "ordinary again")
+        await net.until(0.302)
+        assert receiver.heard() == ["slow", "ordinary again"]
+        assert net.network.departures.happened == {}
+
+    on_net(scenario)
+
+
 def test_a_link_that_is_shaped_or_cut_before_it_is_first_used_is_so_when_it_is(on_net: OnNet) -> None:
     async def scenario(net: Net) -> None:
         net.network.shape({("n1", "n2"): Shape(lost=1)})
