@@ -54,7 +54,7 @@ def row(mutant: Mutant, seeds: int, runs: int) -> str:
     """Hunt it, shrink what was found, and keep it if it is to be kept."""
     found, tried, seconds = first_found(mutant, seeds)
     name = short(mutant)
-    columns = [str(mutant.number or ""), name, f"{mutant.workload}, {mutant.nemesis}"]
+    columns = [str(mutant.number or ""), mutant.bug, f"{mutant.workload}, {mutant.nemesis}"]
     if found is None or found.scenario is None:
         columns += [f"not in {tried}", f"{seconds:.0f} s", "", ""]
     else:

@@ -26,12 +26,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from checkers._quantiles import quantiles
 from harness.faults import conditions
 from harness.history import History
 from harness.verdict import Evidence, Verdict
 
 EVIDENCE_MAX = 5
-QUANTILES = (0.5, 0.95, 0.99, 1.0)
 LEAST_SECONDS = 1e-6
 """Round trips are at least so long, as in Serf's coordinates (their zero threshold)."""
 
@@ -68,16 +68,15 @@ class Coordinates:
                 checker=self.name, valid="unknown", summary=f"There is nothing to judge: {why}; {bound}."
             )
         errors = np.array([one.error for one in judged])
-        found = dict(zip(QUANTILES, np.quantile(errors, QUANTILES).tolist(), strict=True))
+        found = quantiles(errors)
         beyond = [
             f"the {words} of the relative error is {found[q]:.3g}"
-            for q, limit, words in ((0.5, self.median, "median"), (0.95, self.p95, "95th percentile"))
+            for q, limit, words in (("0.5", self.median, "median"), ("0.95", self.p95, "95th percentile"))
             if limit is not None and found[q] > limit
         ]
         worst_first = sorted(judged, key=lambda one: -one.error)[:EVIDENCE_MAX]
-        summary = (
-            f"{len(judged)} estimates: relative error {found[0.5]:.3g} in the median, {found[0.95]:.3g} p95"
-        )
+        error = f"{found['0.5']:.3g} in the median, {found['0.95']:.3g} p95"
+        summary = f"{len(judged)} estimates: relative error {error}"
         return Verdict(
             checker=self.name,
             valid="invalid" if beyond else "valid",
@@ -86,7 +85,7 @@ class Coordinates:
             details={
                 "estimates": len(judged),
                 "left out near faults": len(pairs) - len(judged),
-                "relative error": {str(q): round(value, 6) for q, value in found.items()},
+                "relative error": found,
                 "bound of the median": self.median,
                 "bound of the 95th percentile": self.p95,
                 "settle seconds": self.settle,

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from checkers._quantiles import QUANTILES, quantiles
 from harness.history import FAIL, OK, History
 from harness.verdict import Verdict
-
-QUANTILES = (0.5, 0.95, 0.99, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +59,10 @@ class Performance:
                 "ok": _rates(at[good], count, window),
                 "fail": _rates(at[mine & (operations.outcome == FAIL)], count, window),
                 "info": _rates(at[mine & done & ~ok & (operations.outcome != FAIL)], count, window),
-                "latency ms": _quantiles(latency_ms[good]),
+                "latency ms": quantiles(latency_ms[good]),
                 "latency ms over time": _over_time(latency_ms[good], at[good], count),
             }
-        overall = _quantiles(latency_ms[ok])
+        overall = quantiles(latency_ms[ok])
         rate = float(ok.sum()) / seconds
         text = ", ".join(f"{_percentile(q)} {ms:.1f} ms" for q, ms in overall.items())
         return Verdict(
@@ -85,13 +84,6 @@ def _percentile(quantile: str) -> str:
     return "max" if float(quantile) == 1 else f"p{100 * float(quantile):g}"
 
 
-def _quantiles(latency_ms: NDArray[np.float64]) -> dict[str, float]:
-    if not len(latency_ms):
-        return {}
-    values = np.quantile(latency_ms, QUANTILES)
-    return {str(q): round(float(value), 4) for q, value in zip(QUANTILES, values, strict=True)}
-
-
 def _rates(at: NDArray[np.int64], count: int, window: float) -> list[float]:
     """Operations per second, by the window in which they ended."""
     rates: list[float] = (np.bincount(at, minlength=count) / window).round(3).tolist()
@@ -104,5 +96,5 @@ def _over_time(
     """Each quantile by window; None where nothing ended."""
     order = np.argsort(at, kind="stable")
     groups = np.split(latency_ms[order], np.searchsorted(at[order], np.arange(1, count)))
-    by_window = [_quantiles(group) for group in groups]
-    return {str(q): [quantiles.get(str(q)) for quantiles in by_window] for q in QUANTILES}
+    by_window = [quantiles(group) for group in groups]
+    return {str(q): [found.get(str(q)) for found in by_window] for q in QUANTILES}

@@ -35,8 +35,8 @@ _PARTS: dict[type, str] = {
 }
 
 
-def mutant(name: str) -> AgentFactory:
-    """What makes an agent with that bug."""
+def part(name: str) -> Any:
+    """The part of an agent that has this bug: a class."""
     found: Any = None
     for module in MODULES:
         try:
@@ -45,6 +45,12 @@ def mutant(name: str) -> AgentFactory:
             continue
     if found is None:
         raise SystemExit(f"no mutant {name!r} in tests/mutants: {', '.join(MODULES)}")
+    return found
+
+
+def mutant(name: str) -> AgentFactory:
+    """What makes an agent with that bug."""
+    found = part(name)
     if issubclass(found, Agent):
         return partial(found)
     for kind, parameter in _PARTS.items():

@@ -6,10 +6,13 @@ tests of that core.
 
 from __future__ import annotations
 
+import importlib
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.simulation.sweep import Plan
+from tests.mutants import agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,14 @@ class Mutant:
     """Others of `harness.simulation.sweep.Plan`."""
     seeds: int = 50
     """Within so many it must be found."""
+
+    @property
+    def bug(self) -> str:
+        """What is wrong, in a sentence or two: what the class says of itself, without its number."""
+        module, _, name = self.name.rpartition(":")
+        found = getattr(importlib.import_module(module), name) if module else agent.part(name)
+        words = " ".join((found.__doc__ or "").split("\n\n")[0].split())
+        return re.sub(r"^[0-9]+[^.]*\. ", "", words)
 
     def plan(self) -> Plan:
         """The sweep that must find it, in the repository's root."""

@@ -85,7 +85,7 @@ class AppliesByChance(StateMachine):
 
 
 class ChecksTransactionsWhenProposed(Driver):
-    """52, of transactions. What keys are expected to be is checked when it is proposed, not when applied."""
+    """52. What a transaction expects of keys is checked when it is proposed, not when it is applied."""
 
     async def propose(self, command: bytes) -> Result:
         decoded = decode_command(command)
@@ -123,7 +123,7 @@ class AppliesTransactionsInPart(StateMachine):
 
 
 class ReadsTransactionsAnywhere(Agent):
-    """51, of transactions. One that only reads is answered by whichever server is asked, from what it has."""
+    """51. A transaction that only reads is answered by whichever server is asked, from what it has."""
 
     async def request(self, request: Request) -> Reply:
         if isinstance(request, TxnRead):
