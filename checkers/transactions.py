@@ -30,12 +30,15 @@ from typing import Any
 
 import msgspec
 
-from checkers.elle.transactions import Workload
+from checkers import Checker
+from checkers.elle.transactions import NotTransactions, Workload, from_history
 from harness.history import History
 from harness.history.json_array import write_json
 from harness.verdict import Evidence, Verdict
 
 EVIDENCE_MAX = 5
+ANOMALIES = ("G0", "garbage-read")
+"""What is looked for whatever the models forbid."""
 _ROOT = str(Path(__file__).parents[1])
 _AFTER = "value'"  # Elle's name of what the second transaction wrote
 
@@ -59,16 +62,21 @@ class Transactions:
 
     def check(self, history: History) -> Verdict:
         if not len(history.operations):
-            return self._unknown("There is nothing to judge: no client did anything.")
+            return _unknown("There is nothing to judge: no client did anything.")
         with tempfile.TemporaryDirectory(prefix="splitbrain-") as folder:
             # elle-cli knows a JSON array by its name's ending, and elle-py reads it as fast as lines.
             file = Path(folder) / "history.json"
             write_json(history, file)
             return self._judge(file)
 
+    def here(self) -> Checker:
+        """The same without a process of its own, unless another command is to judge: for whoever has many
+        short histories, each judged sooner than a process starts."""
+        return TransactionsHere(self.workload, self.consistency_models) if self.command is None else self
+
     def _command(self) -> list[str]:
         if self.command is None:
-            return [sys.executable, "-m", "checkers.elle", "--anomalies=G0,garbage-read"]
+            return [sys.executable, "-m", "checkers.elle", f"--anomalies={','.join(ANOMALIES)}"]
         return shlex.split(self.command) if isinstance(self.command, str) else list(self.command)
 
     def _judge(self, file: Path) -> Verdict:
@@ -84,14 +92,14 @@ class Transactions:
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in (_ROOT, *sys.path) if path)},
             )
         except OSError as error:
-            return self._unknown(f"Not judged: {self._command()[0]} cannot be run: {error}.")
+            return _unknown(f"Not judged: {self._command()[0]} cannot be run: {error}.")
         with process:
             self._limit(process.pid)
             try:
                 output, errors = process.communicate(timeout=self.time_limit)
             except subprocess.TimeoutExpired:
                 process.kill()
-                return self._unknown(f"Not decided within {self.time_limit:g} s: a shorter history would be.")
+                return _unknown(f"Not decided within {self.time_limit:g} s: a shorter history would be.")
         return self._verdict(output, errors, process.returncode)
 
     def _limit(self, pid: int) -> None:
@@ -112,7 +120,7 @@ class Transactions:
             why = f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
             if "MemoryError" in errors:
                 why = "was out of memory"
-            return self._unknown(f"Not judged: {self._command()[0]} {why}{': ' + last if last else ''}")
+            return _unknown(f"Not judged: {self._command()[0]} {why}{': ' + last if last else ''}")
         if "verdict" in analysis:
             return msgspec.convert(analysis["verdict"], Verdict)
         return self._from_elle(analysis)
@@ -150,8 +158,32 @@ class Transactions:
             Verdict,
         )
 
-    def _unknown(self, summary: str) -> Verdict:
-        return Verdict(checker=self.name, valid="unknown", summary=summary)
+
+@dataclass(frozen=True, slots=True)
+class TransactionsHere:
+    """The checker, in the process of whoever asks (`Transactions.here`)."""
+
+    workload: Workload
+    consistency_models: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        return "transactions"
+
+    def check(self, history: History) -> Verdict:
+        from checkers.elle import analysis
+
+        if not len(history.operations):
+            return _unknown("There is nothing to judge: no client did anything.")
+        options = analysis.Options(tuple(self.consistency_models), ANOMALIES)
+        try:
+            return analysis.analyse(from_history(history), self.workload, options).verdict()
+        except NotTransactions as error:
+            return _unknown(f"Not judged: {error}.")
+
+
+def _unknown(summary: str) -> Verdict:
+    return Verdict(checker="transactions", valid="unknown", summary=summary)
 
 
 def _evidence(name: str, case: dict[str, Any]) -> Evidence:

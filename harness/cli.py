@@ -164,6 +164,13 @@ def checkers_of(test: Test) -> list[Checker]:
     return list(test.workload.checkers(test))
 
 
+def checkers_here(test: Test) -> list[Checker]:
+    """The same, none of them in a process of its own: for whoever judges many short runs."""
+    from checkers.transactions import Transactions
+
+    return [one.here() if isinstance(one, Transactions) else one for one in checkers_of(test)]
+
+
 # --- splitbrain check ----------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from harness.cli import checkers_of, test_of
+from harness.cli import checkers_here, test_of
 from harness.cli import workload as workload_of
 from harness.generator import Operation, nanoseconds
 from harness.history import History
@@ -217,7 +217,7 @@ def _simulate(
         problems = run_in(test, world, directory, phases)
         # `History.read` would come back to the file, which is gone by then.
         history = History(decode_lines((directory / "history.jsonl").read_bytes()))
-    results = judge(history, checkers_of(test), problems, test.nemesis.safety_only)
+    results = judge(history, checkers_here(test), problems, test.nemesis.safety_only)
     assert world.cluster is not None and world.loop is not None
     failure = failure_of(results)
     scenario = spell_out(record, test, history, phases, world, failure)

@@ -50,6 +50,12 @@ def test_transactions_are_strict_serializable_under_whatever_faults(play: Play, 
         assert (played.failure, verdict(played).valid) == (None, "valid")
 
 
+@pytest.mark.parametrize("mutant", [None, "ReadsTransactionsAnywhere"])
+def test_what_judges_in_the_simulators_process_judges_as_elle_py_does(play: Play, mutant: str | None) -> None:
+    played = play("append", "partition", 3, mutant=mutant)
+    assert verdict(played) == Transactions().check(played.history)
+
+
 def test_stale_transactions_are_serializable_and_no_more(play: Play) -> None:
     played = play("append", "partition", 0, reads="stale")
     assert (played.failure, verdict(played).valid) == (None, "valid")
