@@ -178,11 +178,13 @@ def _check(options: argparse.Namespace) -> int:
     from checkers import catalogue
     from checkers.models import UnknownModel
     from harness import registry
+    from harness.compilation import HEARD
     from harness.history import BrokenHistory
     from harness.judge import weightiest
     from harness.store import EXIT_CODES, StoreError
     from nemesis import NemesisError
 
+    HEARD.tell = lambda line: _complain(f"splitbrain check: {line}")
     if options.model is not None:
         sys.path.insert(0, str(Path.cwd()))  # where one's own model is likely to be
         try:

@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -123,7 +124,12 @@ def outcome_of(verdict: Verdict) -> Outcome:
 
 
 def check(checker: Checker, history: History, timeout: float) -> Verdict:
-    """The checker's verdict; `unknown` if it raises or takes longer than `timeout` seconds."""
+    """The checker's verdict; `unknown` if it raises or takes longer than `timeout` seconds.
+
+    What it has to compile first does not count.
+    """
+    from harness.compilation import HEARD
+
     verdicts: list[Verdict] = []
 
     def work() -> None:
@@ -135,8 +141,10 @@ def check(checker: Checker, history: History, timeout: float) -> Verdict:
 
     # A thread can be left behind, and a daemon does not keep the process alive.
     thread = threading.Thread(target=work, name=f"checker {checker.name}", daemon=True)
+    deadline = time.monotonic() + timeout - HEARD.seconds()
     thread.start()
-    thread.join(timeout)
+    while thread.is_alive() and (left := deadline + HEARD.seconds() - time.monotonic()) > 0:
+        thread.join(left)
     return verdicts[0] if verdicts else _unknown(checker, f"no verdict within {timeout:g} s", "")
 
 

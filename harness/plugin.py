@@ -315,6 +315,7 @@ class Promise:
     def _run(self) -> tuple[Path, Results]:
         """Run, check and write everything down."""
         from harness import registry, store
+        from harness.compilation import HEARD
         from harness.history import History
         from harness.judge import conclude
 
@@ -328,6 +329,7 @@ class Promise:
         problems, phases = self._drive(world, directory)
         history = History.read(directory / "history.jsonl", keep=True)
         safety_only = self._test.nemesis.safety_only
+        HEARD.tell = self._say
         results = conclude(directory, history, self._checkers(), problems, safety_only)
         if self._record.world == _SIMULATED_WORLD:
             self._spell_out(world, directory, history, phases, results)
@@ -369,6 +371,12 @@ class Promise:
         from harness.cli import checkers_of
 
         return checkers_of(self._test)
+
+    def _say(self, line: str) -> None:
+        """A line that passes pytest's capture."""
+        capture: Any = self._config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            sys.stdout.write(f"{self._record.name} {line}\n")
 
     def _drive(self, world: World, directory: Path) -> tuple[Sequence[Problem], Phases]:
         """The run itself, its progress shown through pytest's capture."""

@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(parser.format_help())
         return 0
     options = _understood(parser, parsed)
+    _hear_of_compilation()
     codes = set()
     for file in options.files:
         try:
@@ -70,6 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _complain(f"elle-py: {error}")
             return FAILED
     return max(codes, default=0)
+
+
+def _hear_of_compilation() -> None:
+    from harness.compilation import HEARD
+
+    HEARD.tell = lambda line: _complain(f"elle-py: {line}")
 
 
 def _complain(line: str) -> None:

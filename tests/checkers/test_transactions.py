@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from checkers.transactions import Transactions
+from harness.compilation import HEARD, TOLD
 from harness.history import History
 
 Record = Callable[..., History]
@@ -80,6 +81,17 @@ def test_a_process_that_takes_too_long_is_ended_and_the_verdict_is_unknown(
     assert verdict.valid == "unknown"
     assert "within 0.5 s" in verdict.summary
     assert time.monotonic() - began < 10
+
+
+def test_a_process_that_says_that_it_compiles_has_longer(stale: History, tmp_path: Path) -> None:
+    before = HEARD.seconds()
+    slow = script(
+        tmp_path,
+        f"import sys, time\nprint({f'elle-py: {TOLD}'!r}, file=sys.stderr, flush=True)\n"
+        """time.sleep(3)\nprint('{"valid?": true}')""",
+    )
+    assert Transactions(command=slow, time_limit=1.5).check(stale).valid == "valid"
+    assert HEARD.seconds() > before + 1.0, "and no other deadline pays for it"
 
 
 def test_a_process_that_needs_too_much_memory_makes_it_unknown(stale: History, tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
+from harness.compilation import HEARD
 from harness.history import History, Op
 from harness.judge import check, judge
 from harness.run import Problem, ProblemKind
@@ -108,6 +110,16 @@ def test_a_checker_that_takes_too_long_is_unknown() -> None:
     verdict = check(Says(dawdle), HISTORY, timeout=0.05)
     released.set()
     assert verdict.valid == "unknown" and "no verdict within 0.05 s" in verdict.summary
+
+
+def test_what_a_checker_compiles_is_not_counted() -> None:
+    def compile_first() -> Verdict:
+        HEARD.on_start()
+        time.sleep(0.3)
+        HEARD.on_end()
+        return VALID.work()
+
+    assert check(Says(compile_first), HISTORY, timeout=0.1).valid == "valid"
 
 
 def test_the_results_count_what_clients_did() -> None:
