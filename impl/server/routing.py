@@ -10,6 +10,8 @@ Rules (Consul: agent/consul/rpc.go, canRetry)
 2. A write whose answer was lost is never sent again: nobody knows whether it happened, and the text says so.
 3. A request that a server has passed on is answered or refused, not passed on again.
 4. An error that has crossed an RPC is prefixed "rpc error making call: ", once per crossing.
+5. What another agent wants to have replicated is looked at before it is proposed: a command that makes no
+   sense ends every server that applies it.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from impl.server.requests import (
 )
 from impl.server.rpc import Clients, ConnectionLost, Unreachable
 from impl.server.servers import ServerList
+from impl.state import decode_command
 
 NO_LEADER = "No cluster leader"
 NO_SERVERS = "No known Consul servers"
@@ -103,6 +106,12 @@ class Router:
 
     async def answer(self, request: Request, forwarded: bool) -> Reply:
         """Answer another agent's call. Failures are replies."""
+        if isinstance(request, KVApply):
+            try:
+                decode_command(request.command)
+            except msgspec.DecodeError as error:
+                # Once committed, it would end every server, and again at each start.
+                return Failure(f"not a command: {error}")
         try:
             if not forwarded:
                 return await self.request(request)
