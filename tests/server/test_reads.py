@@ -70,6 +70,20 @@ async def test_a_stale_read_is_answered_without_a_leader_and_says_how_old_it_may
         ).last_contact_ms >= first.last_contact_ms + 100
 
 
+async def test_a_leader_that_stepped_down_is_as_old_as_its_leadership_is_over(
+    cluster: Any, eventually: Any
+) -> None:
+    """It may never have heard any leader but itself."""
+    async with cluster(3) as c:
+        old = await c.leader()
+        await old.put("key", b"value")
+        await c.isolate(old)
+        await eventually(lambda: not old.leads, "it steps down")
+        reply = await old.query("key", consistency="stale")
+        assert reply.pairs[0].value == b"value"
+        assert reply.last_contact_ms < 10_000
+
+
 async def test_a_stale_read_may_miss_what_a_consistent_one_sees(cluster: Any) -> None:
     async with cluster(3) as c:
         leader = await c.leader()
