@@ -154,6 +154,19 @@ async def test_a_server_that_leaves_is_taken_out_of_the_cluster(
         assert await leader.get("key", consistency="consistent") == b"value"
 
 
+async def test_who_is_told_to_leave_twice_leaves_all_the_same(cluster: Any, eventually: Any) -> None:
+    """Through the API, and by a signal at once after it."""
+    async with cluster(1, clients=1) as c:
+        server, leaving = c["s1"], c["c1"]
+        await eventually(lambda: len(server.statuses()) == 2, "they see each other")
+        leaving.agent.begin_leaving()
+        await asyncio.sleep(0)
+        await leaving.agent.stop(leave=True)
+        await leaving.stop()
+        await eventually(lambda: server.statuses()["c1"] != "alive", "it is noticed")
+        assert server.statuses()["c1"] == "left"
+
+
 async def test_a_server_that_left_may_come_back(cluster: Any, eventually: Any) -> None:
     async with cluster(3) as c:
         await c.leader()
