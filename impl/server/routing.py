@@ -6,7 +6,8 @@ there is none. A client agent asks one server, and another if that fails.
 Rules (Consul: agent/consul/rpc.go, canRetry)
 ---------------------------------------------
 1. Within the hold timeout (and the time that a blocking query waits): "no leader" is always tried again, for
-   nothing has happened; so is what could not be sent; a lost connection only for queries.
+   nothing has happened; so is what could not be sent, or was one call too many; a lost connection only for
+   queries.
 2. A write whose answer was lost is never sent again: nobody knows whether it happened, and the text says so.
 3. A request that a server has passed on is answered or refused, not passed on again.
 4. An error that has crossed an RPC is prefixed "rpc error making call: ", once per crossing.
@@ -44,13 +45,15 @@ from impl.server.requests import (
     Texts,
     TxnRead,
 )
-from impl.server.rpc import Clients, ConnectionLost, Unreachable
+from impl.server.rpc import TOO_MANY_CALLS, Clients, ConnectionLost, Unreachable
 from impl.server.servers import ServerList
 from impl.state import decode_command
 
 NO_LEADER = "No cluster leader"
 NO_SERVERS = "No known Consul servers"
 NO_PATH = "No path to datacenter"
+NOTHING_HAPPENED = (NO_LEADER, TOO_MANY_CALLS)
+"""What another agent refuses with these words can be tried again, whatever it is."""
 CALL_TIMEOUT_NS = 60_000_000_000
 """For the answer of another agent, on top of what a blocking query may wait (Consul: RPCClientTimeout)."""
 
@@ -122,7 +125,9 @@ class Router:
     async def peers_of(self, address: Address) -> tuple[str, ...]:
         """The Raft peers that a server knows. Raises Unreachable or ConnectionLost."""
         reply = await self._clients.call(address, StatusPeers(), True, CALL_TIMEOUT_NS)
-        return reply.texts if isinstance(reply, Texts) else ()
+        if not isinstance(reply, Texts):  # which does not say that it knows none
+            raise ConnectionLost(reply.text if isinstance(reply, Failure) else "not an answer to this")
+        return reply.texts
 
     async def _hold(self, request: Request) -> Reply:
         """Try until it is answered or the hold timeout is over."""
@@ -201,7 +206,7 @@ class Router:
         if not isinstance(reply, Failure):
             return reply
         text = f"rpc error making call: {reply.text}"
-        raise (_TryAgain if reply.text.endswith(NO_LEADER) else RequestFailed)(text)
+        raise (_TryAgain if reply.text.endswith(NOTHING_HAPPENED) else RequestFailed)(text)
 
 
 def request_datacenter(request: Request) -> str:
