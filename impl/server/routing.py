@@ -12,7 +12,8 @@ Rules (Consul: agent/consul/rpc.go, canRetry)
 3. A request that a server has passed on is answered or refused, not passed on again.
 4. An error that has crossed an RPC is prefixed "rpc error making call: ", once per crossing.
 5. What another agent wants to have replicated is looked at before it is proposed: a command that makes no
-   sense ends every server that applies it.
+   sense ends every server that applies it, and one that fits into no frame is never replicated, nor anything
+   behind it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from impl.config import AgentConfig
 from impl.ports import Address, Ports
 from impl.raft import NotLeader, ProposalRefused
 from impl.server.driver import Driver, LeadershipLost
+from impl.server.frames import FRAME_BYTES_MAX
 from impl.server.queries import NoLeader, Queries, wait_ns_max
 from impl.server.requests import (
     Done,
@@ -59,6 +61,9 @@ CALL_TIMEOUT_NS = 60_000_000_000
 
 RETRY_FRACTION = 16
 """Of the hold timeout: the longest pause between two tries (Consul: structs.JitterFraction)."""
+
+COMMAND_BYTES_MAX = FRAME_BYTES_MAX - 1024 * 1024
+"""Something goes around it on its way to the other servers."""
 
 log = logging.getLogger("agent.rpc")
 
@@ -110,6 +115,8 @@ class Router:
     async def answer(self, request: Request, forwarded: bool) -> Reply:
         """Answer another agent's call. Failures are replies."""
         if isinstance(request, KVApply):
+            if len(request.command) > COMMAND_BYTES_MAX:
+                return Failure(f"a command of {len(request.command)} bytes; at most {COMMAND_BYTES_MAX}")
             try:
                 decode_command(request.command)
             except msgspec.DecodeError as error:
