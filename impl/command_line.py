@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from impl.config import AgentConfig, parse_address
+from impl.config import REPLICATED_BYTES_MAX, AgentConfig, parse_address
 from impl.durations import parse_duration
 from impl.gossip import LAN
 from impl.gossip import Config as GossipConfig
@@ -213,6 +213,14 @@ class _Reader:
             raise BrokenConfig(f"{key}: {value} is not positive")
         return value
 
+    def size(self, key: str, default: int) -> int:
+        """Of something that clients may have replicated."""
+        value: int = self.take(key, int, default)
+        if not 0 <= value <= REPLICATED_BYTES_MAX:
+            why = f"is not between 0 and {REPLICATED_BYTES_MAX}, which one server can send to another"
+            raise BrokenConfig(f"{key}: {value} {why}")
+        return value
+
     def address(self, key: str, default: str) -> str:
         text: str = self.take(key, str, default)
         try:
@@ -296,8 +304,8 @@ def agent_config(settings: Settings) -> tuple[AgentConfig, list[str]]:
             "raft_append_in_flight_max", AgentConfig.raft_append_in_flight_max
         ),
         rpc_hold_timeout_ns=read.duration("performance.rpc_hold_timeout", AgentConfig.rpc_hold_timeout_ns),
-        kv_max_value_size=read.take("limits.kv_max_value_size", int, AgentConfig.kv_max_value_size),
-        txn_max_req_len=read.take("limits.txn_max_req_len", int, AgentConfig.txn_max_req_len),
+        kv_max_value_size=read.size("limits.kv_max_value_size", AgentConfig.kv_max_value_size),
+        txn_max_req_len=read.size("limits.txn_max_req_len", AgentConfig.txn_max_req_len),
         gossip_lan=_gossip(read, "gossip_lan", LAN),
         leave_on_terminate=read.take("leave_on_terminate", bool, not server),
         leave_on_interrupt=not read.take("skip_leave_on_interrupt", bool, server),

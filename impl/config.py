@@ -17,6 +17,11 @@ from impl.raft import Config as RaftConfig
 
 SECOND_NS = 1_000_000_000
 
+REPLICATED_BYTES_MAX = 32 * 1024 * 1024
+"""More than this no client may have replicated at once, whatever it is told: with what goes around it, it has
+to fit into a frame (`impl.server.frames`). One that does not stays in the leader's log, and no follower ever
+takes it, nor anything behind it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig:

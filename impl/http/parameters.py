@@ -6,15 +6,16 @@ Rules
 2. What is not UTF-8 once it is percent-decoded is refused: it could not come out again as it went in.
 3. Numbers and durations are Go's: no blanks, no underscores, no sign.
 
-Parsed parameters are cached by their text: clients ask with the same few again and again.
+Parsed parameters are cached by their text, if it is short: clients ask with the same few again and again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, wraps
 from types import MappingProxyType
+from typing import TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 from impl.durations import parse_duration
@@ -28,11 +29,26 @@ WAIT_NS_MAX = 600 * SECOND_NS
 """A blocking query waits no longer, whatever is asked for (Consul: maxQueryTime)."""
 UNSIGNED_MAX = 2**64 - 1
 CACHE_SIZE = 1024
+CACHED_BYTES_MAX = 256
+"""A longer query is parsed each time: it may have 64 kB, and what becomes of that ten times as many."""
 
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
+_Parsed = TypeVar("_Parsed")
 
-@lru_cache(CACHE_SIZE)
+
+def _cached(parse: Callable[[bytes], _Parsed]) -> Callable[[bytes], _Parsed]:
+    """The same, remembering what became of the last short queries."""
+    remembering = lru_cache(CACHE_SIZE)(parse)
+
+    @wraps(parse)
+    def parse_or_remember(query: bytes) -> _Parsed:
+        return remembering(query) if len(query) <= CACHED_BYTES_MAX else parse(query)
+
+    return parse_or_remember
+
+
+@_cached
 def parse_parameters(query: bytes) -> Parameters:
     """By name. Raises HttpError 400 if it is not UTF-8."""
     try:
@@ -42,7 +58,7 @@ def parse_parameters(query: bytes) -> Parameters:
     return MappingProxyType(dict(reversed(pairs)))
 
 
-@lru_cache(CACHE_SIZE)
+@_cached
 def parse_options(query: bytes) -> Options:
     """How a query is to be answered. Raises HttpError 400 with Consul's texts."""
     parameters = parse_parameters(query)

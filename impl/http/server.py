@@ -19,6 +19,9 @@ from impl.ports import Listener, Ports
 KEEP_ALIVE_SECONDS = 90
 """An idle connection is closed after this (Go's default for clients, so that they close first, is 90 s)."""
 
+HEAD_BYTES_MAX = 1024 * 1024
+"""More in front of a body, or behind it, is not taken (Go's default, net/http, DefaultMaxHeaderBytes)."""
+
 CLOSE_SECONDS = 1.0
 """How long requests in progress have when the server closes, and once more to notice that it has."""
 
@@ -35,6 +38,40 @@ class _InOrder(dict[Any, None]):
 
     def discard(self, value: Any) -> None:
         self.pop(value, None)
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, which would take in a head without end."""
+
+    _head_bytes = 0
+    """What has come since the parser last had something to show for it, roughly: the head is not over yet."""
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:  # else it would pass for that answer
+                self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        super().on_message_complete()
+
+
+_HEAD_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length: 31\r\n\r\n"
+    b"Request Header Fields Too Large"
+)
 
 
 class HttpServer:
@@ -87,7 +124,7 @@ async def serve(agent: HttpAgent, ports: Ports) -> HttpServer:
     loop = asyncio.get_running_loop()
 
     def protocol() -> asyncio.Protocol:
-        return HttpToolsProtocol(config, state, {}, loop)
+        return _Protocol(config, state, {}, loop)
 
     address = (agent.config.client_addr, agent.config.http_port)
     return HttpServer(await ports.network.listen(protocol, address), state)

@@ -14,7 +14,7 @@ import msgspec
 
 from impl.http.exchange import Exchange, HttpError, Response
 from impl.http.kv import Apply, AskQuery, Entry, entry, meta
-from impl.http.parameters import parse_options
+from impl.http.parameters import UNSIGNED_MAX, parse_options
 from impl.server.requests import KVApply, TxnRead
 from impl.state import Failed, Operation, Outcome, Transaction, encode_command
 from impl.state.commands import Unsigned
@@ -101,7 +101,7 @@ class Transactions:
         try:
             items = msgspec.convert(_in_lower_case(msgspec.json.decode(body)), list[_Item])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise HttpError(400, f"Failed to parse body: {error}") from None
+            raise _unparsable(error) from None
         if len(items) > OPERATIONS_MAX:
             raise HttpError(
                 413, f"Transaction contains too many operations ({len(items)} > {OPERATIONS_MAX})"
@@ -121,6 +121,8 @@ class Transactions:
             raise HttpError(
                 413, f"Value for key {key} is too large ({len(value)} > {self._value_size_max} bytes)"
             )
+        if max(given.flags, given.index) > UNSIGNED_MAX:
+            raise _unparsable(f"Flags and Index are at most {UNSIGNED_MAX}")
         if given.verb in NEED_SESSIONS:
             raise HttpError(400, f"{given.verb} needs sessions, which this agent does not have")
         return Operation(given.verb, given.key, value, given.flags, given.index, given.session)
@@ -131,6 +133,10 @@ def _answer(exchange: Exchange, outcome: Outcome) -> Response:
         return exchange.json(_Reply([_Result(entry(pair)) for pair in outcome.pairs], None))
     errors = [_Error(failed.operation, failed.what) for failed in outcome.failures]
     return exchange.json(_Reply(None, errors))._replace(status=409)
+
+
+def _unparsable(why: object) -> HttpError:
+    return HttpError(400, f"Failed to parse body: {why}")
 
 
 def _in_lower_case(value: object) -> object:

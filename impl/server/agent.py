@@ -176,6 +176,7 @@ class Agent:
         the Raft configuration, which is waited for.
         """
         if self._leaving:
+            await self._stopped.wait()
             return
         self._leaving = True
         log.info("leaving")

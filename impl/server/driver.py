@@ -122,6 +122,7 @@ class Driver:
         self._writer_woken = asyncio.Event()
         self._writing = False
         self._standing = (core.role, core.term, core.leader)
+        self._led_until_ns = -NEVER_NS
         self._known_configuration = core.configuration
         self._writer = self._loop.create_task(self._write())
         self._kick()
@@ -170,12 +171,15 @@ class Driver:
             self._reads.pop(number, None)
 
     def leader_contact_age_ns(self) -> int | None:
-        """How long ago the leader was heard, 0 on the leader itself; None if this server never heard one."""
+        """How long ago the leader was heard, 0 on the leader itself; None if this server never heard one.
+
+        One that led itself heard itself until then. (hashicorp/raft: raft.go, runLeader.)
+        """
         if self.core.role is Role.LEADER:
             return 0
         if not self.counts.leader_changes:
             return None
-        return self._clock.monotonic_ns() - self.core.leader_contact_ns
+        return self._clock.monotonic_ns() - max(self.core.leader_contact_ns, self._led_until_ns)
 
     def is_leader(self) -> bool:
         """Whether this server leads and has heard a quorum lately: good for `default` reads."""
@@ -291,6 +295,7 @@ class Driver:
             self._standing = (core.role, core.term, core.leader)
             self._log_standing(before)
             if before[0] is Role.LEADER and (core.role is not Role.LEADER or core.term != before[1]):
+                self._led_until_ns = self._clock.monotonic_ns()
                 self._disappoint()
             for callback in self.observers.leadership:
                 callback()

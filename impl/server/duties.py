@@ -6,8 +6,9 @@ cluster of exactly these. They all come to the same configuration, so it does no
 has peers, there is a cluster already, whose leader will add us.
 
 Membership (Consul: leader.go, reconcile): the leader makes a voter of every live server that gossip shows,
-and takes out those that left. One that failed stays, since it may come back and counts towards no quorum
-but its own. One change at a time, each committed before the next (Raft thesis 4.1).
+and takes out those that left, and those whose address another one has now: they lost their disk, and came
+back as new ones. One that failed stays, since it may come back and counts towards no quorum but its own. One
+change at a time, each committed before the next (Raft thesis 4.1).
 """
 
 from __future__ import annotations
@@ -167,11 +168,21 @@ class Duties:
         for server in self._servers("alive"):
             known = configuration.get(server.id)
             if known is None or known.address != server.text:
-                return AddVoter(server.id, server.text)
+                return self._freed(server) or AddVoter(server.id, server.text)
         alive = {server.id for server in self._servers("alive")}  # perhaps under another name
         for server in self._servers("left"):
             if configuration.get(server.id) is not None and server.id not in alive:
                 return RemoveServer(server.id)
+        return None
+
+    def _freed(self, server: ServerInfo) -> ConfigurationChange | None:
+        """What has to happen first for a server that has the address of another, which is gone then.
+
+        It lost its disk, and came back as a new one. (Consul: leader.go, joinConsulServer.)
+        """
+        for known in self._driver.core.configuration.servers:
+            if known.address == server.text and known.id not in (server.id, self._config.node_id):
+                return RemoveServer(known.id)
         return None
 
     async def _reap_tombstones(self) -> None:

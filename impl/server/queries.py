@@ -59,8 +59,9 @@ class Queries:
         wait_ns += self._ports.random.randrange(wait_ns // JITTER_FRACTION + 1)
         changed = asyncio.Event()
         watch = self._watch(query, changed.set)
-        timer = self._ports.clock.call_at(self._ports.clock.monotonic_ns() + wait_ns, changed.set)
+        # One reading of the clock: were the end any later than the timer, nobody would wake us for it.
         end_ns = self._ports.clock.monotonic_ns() + wait_ns
+        timer = self._ports.clock.call_at(end_ns, changed.set)
         try:
             while True:
                 changed.clear()

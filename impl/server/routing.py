@@ -6,10 +6,14 @@ there is none. A client agent asks one server, and another if that fails.
 Rules (Consul: agent/consul/rpc.go, canRetry)
 ---------------------------------------------
 1. Within the hold timeout (and the time that a blocking query waits): "no leader" is always tried again, for
-   nothing has happened; so is what could not be sent; a lost connection only for queries.
+   nothing has happened; so is what could not be sent, or was one call too many; a lost connection only for
+   queries.
 2. A write whose answer was lost is never sent again: nobody knows whether it happened, and the text says so.
 3. A request that a server has passed on is answered or refused, not passed on again.
 4. An error that has crossed an RPC is prefixed "rpc error making call: ", once per crossing.
+5. What another agent wants to have replicated is looked at before it is proposed: a command that makes no
+   sense ends every server that applies it, and one that fits into no frame is never replicated, nor anything
+   behind it.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from impl.config import AgentConfig
 from impl.ports import Address, Ports
 from impl.raft import NotLeader, ProposalRefused
 from impl.server.driver import Driver, LeadershipLost
+from impl.server.frames import FRAME_BYTES_MAX
 from impl.server.queries import NoLeader, Queries, wait_ns_max
 from impl.server.requests import (
     Done,
@@ -42,17 +47,23 @@ from impl.server.requests import (
     Texts,
     TxnRead,
 )
-from impl.server.rpc import Clients, ConnectionLost, Unreachable
+from impl.server.rpc import TOO_MANY_CALLS, Clients, ConnectionLost, Unreachable
 from impl.server.servers import ServerList
+from impl.state import decode_command
 
 NO_LEADER = "No cluster leader"
 NO_SERVERS = "No known Consul servers"
 NO_PATH = "No path to datacenter"
+NOTHING_HAPPENED = (NO_LEADER, TOO_MANY_CALLS)
+"""What another agent refuses with these words can be tried again, whatever it is."""
 CALL_TIMEOUT_NS = 60_000_000_000
 """For the answer of another agent, on top of what a blocking query may wait (Consul: RPCClientTimeout)."""
 
 RETRY_FRACTION = 16
 """Of the hold timeout: the longest pause between two tries (Consul: structs.JitterFraction)."""
+
+COMMAND_BYTES_MAX = FRAME_BYTES_MAX - 1024 * 1024
+"""Something goes around it on its way to the other servers."""
 
 log = logging.getLogger("agent.rpc")
 
@@ -103,6 +114,14 @@ class Router:
 
     async def answer(self, request: Request, forwarded: bool) -> Reply:
         """Answer another agent's call. Failures are replies."""
+        if isinstance(request, KVApply):
+            if len(request.command) > COMMAND_BYTES_MAX:
+                return Failure(f"a command of {len(request.command)} bytes; at most {COMMAND_BYTES_MAX}")
+            try:
+                decode_command(request.command)
+            except msgspec.DecodeError as error:
+                # Once committed, it would end every server, and again at each start.
+                return Failure(f"not a command: {error}")
         try:
             if not forwarded:
                 return await self.request(request)
@@ -113,7 +132,9 @@ class Router:
     async def peers_of(self, address: Address) -> tuple[str, ...]:
         """The Raft peers that a server knows. Raises Unreachable or ConnectionLost."""
         reply = await self._clients.call(address, StatusPeers(), True, CALL_TIMEOUT_NS)
-        return reply.texts if isinstance(reply, Texts) else ()
+        if not isinstance(reply, Texts):  # which does not say that it knows none
+            raise ConnectionLost(reply.text if isinstance(reply, Failure) else "not an answer to this")
+        return reply.texts
 
     async def _hold(self, request: Request) -> Reply:
         """Try until it is answered or the hold timeout is over."""
@@ -192,7 +213,7 @@ class Router:
         if not isinstance(reply, Failure):
             return reply
         text = f"rpc error making call: {reply.text}"
-        raise (_TryAgain if reply.text.endswith(NO_LEADER) else RequestFailed)(text)
+        raise (_TryAgain if reply.text.endswith(NOTHING_HAPPENED) else RequestFailed)(text)
 
 
 def request_datacenter(request: Request) -> str:

@@ -21,8 +21,11 @@ from impl.server.requests import Failure, Reply, Request
 
 CONNECT_TIMEOUT_NS = 1_000_000_000
 
-CALLS_IN_PROGRESS_MAX = 4096
-"""Per connection; a client that asks for more is not sane."""
+CALLS_IN_PROGRESS_MAX = 65536
+"""Per connection: a server passes on all the blocking queries of its client agents over one."""
+
+TOO_MANY_CALLS = "RPC rate limit exceeded"
+"""The answer to a call beyond that, which is not done. (Consul: structs.ErrRPCRateExceeded.)"""
 
 log = logging.getLogger("agent.rpc")
 
@@ -73,7 +76,8 @@ class Servant:
             self._frames.reject(f"not a call: {error}")
             return
         if len(self._tasks) >= CALLS_IN_PROGRESS_MAX:
-            self._frames.reject(f"more than {CALLS_IN_PROGRESS_MAX} calls in progress")
+            # Not by closing the connection: the others' calls are on it too, and some of them are writes.
+            self._frames.send(_encode(Answer(call.id, Failure(TOO_MANY_CALLS))))
             return
         task = asyncio.get_running_loop().create_task(self._serve(call))
         self._tasks[task] = None

@@ -16,12 +16,16 @@ and none is missed.
         watch.cancel()
 
 A changed key costs its length and the watches it wakes, however many there are: those on keys are found by
-the key, those on prefixes by every prefix that the key has.
+the key, those on prefixes by every prefix that the key has. A long key has too many of those (and each is a
+copy): it is held against what is watched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+LONG_KEY = 1024
+"""The prefixes of a longer key are not tried one by one."""
 
 
 class Watch:
@@ -81,8 +85,14 @@ class Watches:
         if self._on_key:
             self._touched.update(self._on_key.get(key, {}))
         if self._on_prefix:
-            for length in range(len(key) + 1):
-                self._touched.update(self._on_prefix.get(key[:length], {}))
+            for prefix in self._prefixes_of(key):
+                self._touched.update(self._on_prefix.get(prefix, {}))
+
+    def _prefixes_of(self, key: str) -> Iterable[str]:
+        """Those that may be watched, shortest first."""
+        if len(key) > LONG_KEY:
+            return sorted(filter(key.startswith, self._on_prefix), key=len)
+        return (key[:length] for length in range(len(key) + 1))
 
     def touch_all(self) -> None:
         """Note that everything may have changed, for the next `wake`."""

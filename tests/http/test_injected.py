@@ -7,7 +7,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from impl.http import serve
+from impl.http.server import HEAD_BYTES_MAX
 from impl.ports import Address, Ports
 from impl.system import SystemClock
 
@@ -103,5 +106,49 @@ def test_closing_ends_a_request_that_would_never_end(api: Any) -> None:
         assert wire.closed
         await asyncio.sleep(0)
         assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("in_body", [False, True], ids=["head", "trailer"])
+@pytest.mark.parametrize("line", [b"x: " + b"y" * 8000 + b"\r\n", b"y" * 8000], ids=["many", "endless"])
+def test_a_head_without_end_is_not_taken_in(api: Any, line: bytes, in_body: bool) -> None:
+    async def scenario() -> None:
+        network: Any = Listening()
+        await serve(api.agent, Ports(SystemClock(), None, network, random.Random()))  # type: ignore[arg-type]
+        protocol, wire = network.factory(), Wire()
+        wire.protocol = protocol
+        protocol.connection_made(wire)
+        protocol.data_received(b"PUT /v1/kv/a HTTP/1.1\r\n")
+        if in_body:
+            protocol.data_received(b"transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
+        sent = 0
+        while not wire.closed and sent < 2 * HEAD_BYTES_MAX:
+            protocol.data_received(line)
+            sent += len(line)
+        assert wire.closed
+        assert wire.written[:13] == (b"" if in_body else b"HTTP/1.1 431 ")
+        protocol.connection_lost(None)
+        await asyncio.sleep(0)
+        assert api.agent.requests == []
+
+    asyncio.run(scenario())
+
+
+def test_requests_without_end_on_one_connection_are_no_head_without_end(api: Any) -> None:
+    async def scenario() -> None:
+        network: Any = Listening()
+        await serve(api.agent, Ports(SystemClock(), None, network, random.Random()))  # type: ignore[arg-type]
+        protocol, wire = network.factory(), Wire()
+        wire.protocol = protocol
+        protocol.connection_made(wire)
+        request = b"GET /v1/status/leader HTTP/1.1\r\nx: " + b"y" * 60_000 + b"\r\n\r\n"
+        for _ in range(2 * HEAD_BYTES_MAX // len(request)):
+            wire.answered.clear()
+            for start in range(0, len(request), 10_000):
+                protocol.data_received(request[start : start + 10_000])
+            await wire.answered.wait()
+        assert not wire.closed
+        protocol.connection_lost(None)
 
     asyncio.run(scenario())

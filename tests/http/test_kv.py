@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from impl.http.parameters import parse_options, parse_parameters
 from impl.server.requests import KVGet, Options
 
 
@@ -183,3 +184,13 @@ def test_any_key_and_value_come_back_as_they_went_in(
     assert api("PUT", f"/v1/kv/{quote(key, safe='')}", value).body == b"true"
     assert api("GET", f"/v1/kv/{quote(key, safe='')}?raw").body == value
     assert json.loads(api("GET", "/v1/kv/?keys").body) == [key]
+
+
+def test_long_queries_are_not_kept() -> None:
+    """A thousand of them would be, at a megabyte each, for as long as the agent lives."""
+    short = b"stale&index=1&name=a-query-that-nobody-else-asks"
+    assert parse_parameters(short) is parse_parameters(short)
+    long = b"&".join(b"%d=" % number for number in range(10_000))
+    assert parse_parameters(long) is not parse_parameters(long)
+    assert parse_parameters(long) == parse_parameters(long)
+    assert parse_options(b"index=7&" + long).min_index == 7

@@ -102,6 +102,8 @@ ONE = b'{"KV":{"Verb":"get","Key":"a"}}'
         (b"[" * 5000, 400, "Failed to parse body: "),
         (b'[{"KV":{"Verb":"set","Key":"a","Value":"?"}}]', 400, "Failed to parse body: "),
         (b'[{"KV":{"Verb":"cas","Key":"a","Index":-1}}]', 400, "Failed to parse body: "),
+        (b'[{"KV":{"Verb":"set","Key":"a","Flags":18446744073709551616}}]', 400, "Failed to parse body: "),
+        (b'[{"KV":{"Verb":"cas","Key":"a","Index":18446744073709551616}}]', 400, "Failed to parse body: "),
         (b'[{"KV":{"Verb":"lock","Key":"a"}}]', 400, "lock needs sessions"),
         (b'[{"Service":{"Verb":"get"}}]', 400, "need a catalog"),
         (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import shutil
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,6 +154,19 @@ async def test_a_server_that_leaves_is_taken_out_of_the_cluster(
         assert await leader.get("key", consistency="consistent") == b"value"
 
 
+async def test_who_is_told_to_leave_twice_leaves_all_the_same(cluster: Any, eventually: Any) -> None:
+    """Through the API, and by a signal at once after it."""
+    async with cluster(1, clients=1) as c:
+        server, leaving = c["s1"], c["c1"]
+        await eventually(lambda: len(server.statuses()) == 2, "they see each other")
+        leaving.agent.begin_leaving()
+        await asyncio.sleep(0)
+        await leaving.agent.stop(leave=True)
+        await leaving.stop()
+        await eventually(lambda: server.statuses()["c1"] != "alive", "it is noticed")
+        assert server.statuses()["c1"] == "left"
+
+
 async def test_a_server_that_left_may_come_back(cluster: Any, eventually: Any) -> None:
     async with cluster(3) as c:
         await c.leader()
@@ -176,6 +191,28 @@ async def test_a_server_that_failed_stays_until_it_is_forced_to_leave(cluster: A
         leader.agent.force_leave(failed.name, prune=False)
         await eventually(lambda: leader.statuses()[failed.name] == "left", "it is declared gone")
         await eventually(lambda: leader.raft("num_peers") == "1", "and taken out")
+
+
+async def test_a_server_that_lost_its_disk_comes_back_as_a_new_one_in_place_of_the_old(
+    cluster: Any, eventually: Any
+) -> None:
+    async with cluster(3) as c:
+        await (await c.leader()).put("key", b"value")
+        lost = c.followers[0]
+        await lost.stop()
+        shutil.rmtree(lost.directory)
+        new_id = "00000000-0000-0000-0000-000000000099"
+        old_id, lost.config = lost.config.node_id, replace(lost.config, node_id=new_id)
+        await lost.start()
+        await eventually(
+            lambda: (
+                lost.agent.raft.configuration.get(new_id) is not None
+                and lost.agent.raft.configuration.get(old_id) is None
+            ),
+            "the new one is a member, the old one is none",
+        )
+        await (await c.leader()).put("key", b"new")
+        await eventually(lambda: lost.agent._driver.machine.kv.get("key")[1].value == b"new", "it follows")
 
 
 async def test_a_server_that_joins_later_becomes_a_voter(cluster: Any, eventually: Any) -> None:

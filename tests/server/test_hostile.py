@@ -14,8 +14,11 @@ import pytest
 
 from impl.raft import AppendEntries, encode_message
 from impl.server import agent as agent_module
+from impl.server import routing
 from impl.server.frames import RAFT, RPC
-from impl.server.requests import RequestFailed
+from impl.server.requests import Failure, KVApply, RequestFailed
+from impl.server.rpc import Clients
+from impl.state import Set, encode_command
 
 pytestmark = pytest.mark.anyio
 
@@ -119,6 +122,29 @@ async def test_who_takes_a_connection_and_never_answers_is_given_up(cluster: Any
             with pytest.raises(RequestFailed, match="no answer"):
                 await node.agent.join([f"127.0.0.1:{port}"])
             silence.set()
+
+
+async def test_what_is_no_command_is_refused_and_never_replicated(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end every server that applies it, and again whenever it is started; or fit into no frame."""
+    monkeypatch.setattr(routing, "COMMAND_BYTES_MAX", 1000)
+    too_long = encode_command(Set("key", bytes(1000)))
+    async with cluster(3) as c:
+        leader = await c.leader()
+        clients = Clients(leader.agent._ports)
+        for node in c.servers:
+            for forwarded in (False, True):
+                for garbage in (b"", b"\xc1", msgspec.msgpack.encode({"type": "set", "key": 1}), too_long):
+                    call = clients.call(
+                        (node.host, SERVER_PORT), KVApply(garbage), forwarded, timeout_ns=5_000_000_000
+                    )
+                    reply = await call
+                    assert isinstance(reply, Failure)
+                    assert ("at most 1000" if garbage is too_long else "not a command") in reply.text
+        clients.close()
+        assert await leader.put("key", b"value")
+        assert not any(node.agent._driver.failed.done() for node in c.servers)
 
 
 async def test_a_message_for_another_server_is_dropped(cluster: Any) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from impl.server.requests import Done, KVApply, Options, RequestFailed, TxnRead
 from impl.state import Failed, Operation, Outcome, Transaction, encode_command
+from impl.system import SystemClock
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +68,20 @@ async def test_a_stale_read_is_answered_without_a_leader_and_says_how_old_it_may
         assert (
             await follower.query("key", consistency="stale")
         ).last_contact_ms >= first.last_contact_ms + 100
+
+
+async def test_a_leader_that_stepped_down_is_as_old_as_its_leadership_is_over(
+    cluster: Any, eventually: Any
+) -> None:
+    """It may never have heard any leader but itself."""
+    async with cluster(3) as c:
+        old = await c.leader()
+        await old.put("key", b"value")
+        await c.isolate(old)
+        await eventually(lambda: not old.leads, "it steps down")
+        reply = await old.query("key", consistency="stale")
+        assert reply.pairs[0].value == b"value"
+        assert reply.last_contact_ms < 10_000
 
 
 async def test_a_stale_read_may_miss_what_a_consistent_one_sees(cluster: Any) -> None:
@@ -146,6 +163,26 @@ async def test_a_query_that_waits_in_vain_is_answered_with_what_there_is(cluster
         waited = asyncio.get_running_loop().time() - started
         assert (reply.index, reply.pairs[0].value) == (index, b"value")
         assert waited >= 0.2
+
+
+async def test_a_wait_ends_in_time_however_long_the_process_stood_still_as_it_began(cluster: Any) -> None:
+    class Halting(SystemClock):
+        """The process is kept from running for a moment after each look at the clock."""
+
+        def monotonic_ns(self) -> int:
+            now_ns = super().monotonic_ns()
+            time.sleep(0.02)
+            return now_ns
+
+    async with cluster(1) as c:
+        leader = await c.leader()
+        await leader.put("key", b"value")
+        index = (await leader.query("key")).index
+        queries = leader.agent._router._queries
+        queries._ports = replace(queries._ports, clock=Halting())
+        async with asyncio.timeout(5):
+            reply = await leader.query("key", min_index=index, wait_ns=100_000_000)
+        assert (reply.index, reply.pairs[0].value) == (index, b"value")
 
 
 async def test_no_change_falls_between_looking_and_waiting(cluster: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from impl.server import rpc
 from impl.server.requests import (
     Failure,
     KVApply,
@@ -142,6 +143,27 @@ async def test_a_write_that_a_deposed_leader_took_is_gone_when_the_next_one_wrot
         )
         for consistency in ("stale", "default", "consistent"):
             assert await old.get("key", consistency=consistency) is None
+
+
+async def test_a_write_that_was_one_call_too_many_is_done_later(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster(3) as c:
+        leader = await c.leader()
+        follower = c.followers[0]
+        await follower.put("key", b"old")
+        index = (await follower.query("key")).index
+        waiting = [asyncio.ensure_future(follower.query("key", min_index=index)) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        monkeypatch.setattr(rpc, "CALLS_IN_PROGRESS_MAX", 3)
+        write = asyncio.ensure_future(follower.put("key", b"new"))
+        done, _ = await asyncio.wait([*waiting, write], timeout=0.3)
+        assert not done
+        waiting[0].cancel()
+        await leader.put("key", b"other")  # the calls in progress end
+        async with asyncio.timeout(5):
+            assert await write
+        assert await leader.get("key") == b"new"
 
 
 async def test_what_was_passed_on_is_not_passed_on_again(cluster: Any) -> None:

@@ -207,6 +207,24 @@ async def send_and_await_the_end(ports: Ports, address: Address, frame: bytes) -
         await lost.wait()
 
 
+async def test_one_call_too_many_is_refused_and_the_others_go_on(
+    ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc, "CALLS_IN_PROGRESS_MAX", 2)
+    may_answer = asyncio.Event()
+
+    async def answer(request: Request, forwarded: bool) -> Reply:
+        await may_answer.wait()
+        return Text("done")
+
+    async with serving(ports, answer) as (clients, address, _):
+        calls = [ask(clients, address, name) for name in ("a", "b", "c")]
+        assert await calls[2] == Failure("RPC rate limit exceeded")
+        may_answer.set()
+        assert await asyncio.gather(*calls[:2]) == [Text("done")] * 2
+        assert await ask(clients, address, "d") == Text("done")
+
+
 async def test_what_is_no_call_closes_the_connection(ports: Ports) -> None:
     async def answer(request: Request, forwarded: bool) -> Reply:
         raise AssertionError("nothing was asked")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 from impl.state import Command, Delete, DeleteTree, ReapTombstones, Set, StateMachine, Watch, encode_command
@@ -160,3 +161,23 @@ def test_a_change_costs_what_it_wakes_and_not_what_there_is() -> None:
         state.watches.on_prefix(f"other/{number}", lambda: None)
     state.apply(1, encode_command(Set("a/b", b"")))
     assert looked_at == ["a/b", "", "a", "a/", "a/b"]
+
+
+def test_a_change_of_a_long_key_costs_its_length_and_not_the_square_of_it() -> None:
+    # Counted, not timed. A transaction may bring a key of half a megabyte, whose prefixes are 125 gigabytes.
+    state = StateMachine()
+    looked_at: list[str] = []
+    woken: list[str] = []
+
+    class Spy(dict[str, dict[Watch, None]]):
+        def get(self, name: str, default: object = None) -> dict[Watch, None]:
+            looked_at.append(name)
+            return super().get(name, {})
+
+    state.watches._on_prefix = Spy()
+    key = "k" * 500_000
+    prefixes = (key, "kk", "other", "", "k" * 2000)
+    for prefix in prefixes:
+        state.watches.on_prefix(prefix, partial(woken.append, prefix))
+    state.apply(1, encode_command(Set(key, b"")))
+    assert looked_at == woken == ["", "kk", "k" * 2000, key]
