@@ -29,6 +29,8 @@ Settings = dict[str, Any]
 NODE_ID_FILE = "node-id"
 """On the agent's disk."""
 
+MILLISECOND_NS = 1_000_000
+
 
 class UsageError(Exception):
     """The command line is wrong: the message names the flag and what it takes."""
@@ -189,7 +191,8 @@ class _Reader:
             raise BrokenConfig(f"{key}: {value!r} is not of the right kind")
         return value
 
-    def duration(self, key: str, default_ns: int) -> int:
+    def duration(self, key: str, default_ns: int, *, pause: bool = False) -> int:
+        """In ns; a `pause` between two tries must not be none at all."""
         text = self.take(key, str, None)
         if text is None:
             return default_ns
@@ -197,8 +200,8 @@ class _Reader:
             value = parse_duration(text)
         except ValueError as error:
             raise BrokenConfig(f"{key}: {error}") from error
-        if value < 0:
-            raise BrokenConfig(f"{key}: {text} is negative")
+        if value < (MILLISECOND_NS if pause else 0):
+            raise BrokenConfig(f"{key}: {text} is {'less than 1ms' if pause else 'negative'}")
         return value
 
     def port(self, key: str, default: int) -> int:
@@ -207,10 +210,10 @@ class _Reader:
             raise BrokenConfig(f"{key}: {value} is not a port")
         return value
 
-    def positive(self, key: str, default: int) -> int:
+    def count(self, key: str, default: int, least: int = 1) -> int:
         value: int = self.take(key, int, default)
-        if value < 1:
-            raise BrokenConfig(f"{key}: {value} is not positive")
+        if value < least:
+            raise BrokenConfig(f"{key}: {value} is less than {least}")
         return value
 
     def size(self, key: str, default: int) -> int:
@@ -290,17 +293,15 @@ def agent_config(settings: Settings) -> tuple[AgentConfig, list[str]]:
         data_dir=None if data_dir is None else Path(data_dir),
         start_join=read.addresses("start_join", lan_port),
         retry_join=read.addresses("retry_join", lan_port),
-        retry_interval_ns=read.duration("retry_interval", AgentConfig.retry_interval_ns),
+        retry_interval_ns=read.duration("retry_interval", AgentConfig.retry_interval_ns, pause=True),
         raft_multiplier=multiplier,
-        raft_snapshot_threshold=read.take(
-            "raft_snapshot_threshold", int, AgentConfig.raft_snapshot_threshold
-        ),
+        raft_snapshot_threshold=read.count("raft_snapshot_threshold", AgentConfig.raft_snapshot_threshold),
         raft_snapshot_interval_ns=read.duration(
-            "raft_snapshot_interval", AgentConfig.raft_snapshot_interval_ns
+            "raft_snapshot_interval", AgentConfig.raft_snapshot_interval_ns, pause=True
         ),
-        raft_trailing_logs=read.take("raft_trailing_logs", int, AgentConfig.raft_trailing_logs),
-        raft_append_entries_max=read.positive("raft_append_entries_max", AgentConfig.raft_append_entries_max),
-        raft_append_in_flight_max=read.positive(
+        raft_trailing_logs=read.count("raft_trailing_logs", AgentConfig.raft_trailing_logs, 0),
+        raft_append_entries_max=read.count("raft_append_entries_max", AgentConfig.raft_append_entries_max),
+        raft_append_in_flight_max=read.count(
             "raft_append_in_flight_max", AgentConfig.raft_append_in_flight_max
         ),
         rpc_hold_timeout_ns=read.duration("performance.rpc_hold_timeout", AgentConfig.rpc_hold_timeout_ns),
