@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shlex
 import subprocess
 import sys
@@ -129,6 +128,10 @@ class Transactions:
                 HEARD.on_end()
 
     def _limit(self, pid: int) -> None:
+        if sys.platform != "linux":
+            return  # nobody else lets one limit another process: what remains is the time
+        import resource
+
         seconds = int(2 * self.time_limit + COMPILE_SECONDS) + 1
         try:
             resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds))

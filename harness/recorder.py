@@ -23,7 +23,7 @@ from harness.history import NEMESIS, Op, OpType, Versioned
 
 FLUSH_SECONDS = 0.02
 _FLUSH_BYTES = 1 << 16
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 _encoder = msgspec.json.Encoder()
 

@@ -12,14 +12,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import uvloop
-
 from impl.command_line import LOG_LEVELS, USAGE
 from impl.config import AgentConfig
 from impl.program import MACHINE_ERROR, OK, USAGE_ERROR, AgentFactory, Failed, Program, explain, program
 from impl.server.agent import Agent
 from impl.server.servers import VERSION
-from impl.system import SystemDisk, system_ports
 
 __all__ = ["main", "program"]
 
@@ -55,6 +52,11 @@ def _run_agent(arguments: Sequence[str], agent: AgentFactory) -> int:
 
 
 def _run_on_this_machine(made: Program, directory: Path) -> int:
+    # Not where a simulator imports this module: it may run where there is neither.
+    import uvloop
+
+    from impl.system import SystemDisk, system_ports
+
     disk = SystemDisk(directory)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

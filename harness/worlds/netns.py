@@ -72,6 +72,8 @@ class Netns:
 
 @cache
 def _probe() -> str | None:
+    if sys.platform != "linux":
+        return _impossible(f"it is made of Linux's namespaces, and this is {sys.platform}")
     probe = subprocess.run(
         _helper("probe"), env=_helper_environment(), capture_output=True, text=True, timeout=60, check=False
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +57,15 @@ def command(store: Path, *options: str) -> list[str]:
 def suite(tmp_path: Path) -> Suite:
     """Run the suite with some options. Fails, and does not skip, where the machine cannot do it."""
 
-    def run(*options: str) -> Run:
+    def run(*options: str, environment: Mapping[str, str] | None = None) -> Run:
         finished = subprocess.run(
-            command(tmp_path, *options), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+            command(tmp_path, *options),
+            cwd=ROOT,
+            env=os.environ | (environment or {}),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         return Run(finished.returncode, finished.stdout + finished.stderr, tmp_path)
 
