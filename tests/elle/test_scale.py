@@ -164,6 +164,43 @@ def test_a_huge_component_is_searched_in_bounded_time() -> None:
     assert time.process_time() - began < 5.0
 
 
+def skews_and(*more: list[list[Any]], count: int) -> History:
+    """So many write skews, each of keys of its own, and these transactions."""
+    skews: list[list[list[Any]]] = []
+    for n in range(count):
+        skews += [[["r", f"x{n}", []], ["append", f"y{n}", 1]], [["r", f"y{n}", []], ["append", f"x{n}", 1]]]
+    return all_at_once(*skews, *more)
+
+
+def test_behind_many_small_components_a_worse_kind_in_a_larger_one_is_found() -> None:
+    history = skews_and(
+        [["append", "a", 1], ["append", "b", 1]],
+        [["r", "a", [1]], ["append", "c", 1]],
+        [["r", "c", [1]], ["r", "b", []]],
+        count=cycles.COMPONENTS_MAX + 1,
+    )
+    analysis = analyse(from_history(history), LISTS, Options(("consistent-view",)))
+    assert analysis.valid == "invalid"
+    assert analysis.broken == ["G-single-item"]
+
+
+def test_a_kind_that_may_be_in_a_component_that_was_not_searched_is_not_ruled_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cycles, "COMPONENTS_MAX", 3)
+    monkeypatch.setattr(cycles, "EACH_KIND_MAX", 0)
+    history = skews_and(
+        [["append", "a", 1]],
+        [["append", "b", 1]],
+        [["r", "a", [1]], ["r", "b", []]],
+        [["r", "b", [1]], ["r", "a", []]],
+        count=3,
+    )
+    analysis = analyse(from_history(history), LISTS, Options(("consistent-view",)))
+    assert analysis.valid == "unknown"
+    assert analysis.unsure == ("G-single-item",)
+
+
 def test_an_unsure_search_makes_the_verdict_unknown_only_if_it_matters() -> None:
     skew = all_at_once([["r", "x", []], ["append", "y", 1]], [["r", "y", []], ["append", "x", 1]])
     transactions = from_history(skew)
