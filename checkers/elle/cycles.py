@@ -85,6 +85,11 @@ def type_of(family: str, level: int) -> str:
     return family + item + LEVELS[level]
 
 
+def inferable() -> list[str]:
+    """The anomalies that may follow from edges that were inferred: those have premises of their own."""
+    return [type_of(family, level) for family in FAMILIES[2:] for level in range(len(LEVELS))]
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """An edge of a cycle."""
