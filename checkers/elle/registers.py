@@ -93,7 +93,16 @@ class RwRegister:
 
     @property
     def edges(self) -> int:
-        return len(self.reads)
+        """The reads of what another transaction wrote, or of nothing where another one writes."""
+        registers, keys = self.registers, len(self.transactions.keys)
+        writes = np.flatnonzero(~registers.reads & self.happened[registers.of])
+        writer = registers.of[writes]
+        first, last = np.full(keys, len(self.transactions)), np.full(keys, -1)
+        np.minimum.at(first, registers.key[writes], writer)
+        np.maximum.at(last, registers.key[writes], writer)
+        key, reader = registers.key[self.reads], registers.of[self.reads]
+        others = (last[key] >= 0) & ((first[key] != reader) | (last[key] != reader))
+        return int(((self.saw[self.reads] >= 0) | others).sum())
 
     @property
     def unfinished(self) -> bool:

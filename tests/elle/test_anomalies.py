@@ -226,6 +226,17 @@ def test_without_anything_that_succeeded_there_is_nothing_to_judge(analysed: Ana
     assert analysed(LISTS, at_once("ax1", "ay1")).valid == "unknown"
 
 
+@pytest.mark.parametrize("workload", [LISTS, REGISTERS])
+def test_reads_of_nothing_prove_nothing_where_nobody_else_writes(
+    analysed: Analyse, at_once: Make, workload: str
+) -> None:
+    write, nothing = ("a", "rx") if workload == LISTS else ("w", "rx_")
+    assert analysed(workload, at_once(nothing, nothing)).valid == "unknown"
+    assert analysed(workload, at_once(f"{nothing} {write}x1", f"{write}y1")).valid == "unknown"
+    assert analysed(workload, at_once(nothing, f"?{write}x1", f"{write}y1")).valid == "unknown"
+    assert analysed(workload, at_once(nothing, f"{write}x1")).valid == "valid"
+
+
 def test_what_one_transaction_appended_stands_in_its_order_to_whoever_sees_it(
     analysed: Analyse, at_once: Make
 ) -> None:
