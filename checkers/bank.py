@@ -4,7 +4,7 @@ Verifies
     of each successful read (a map from account to balance):
     - *wrong total*: the balances must sum to the total;
     - *negative balance*: none may be below zero, unless `negative_balances`;
-    - *unknown account* and *no balance*: the accounts are those of the first read, each with a number.
+    - *unknown account* and *no balance*: the accounts are those of the first read to end, each with a number.
     Snapshot isolation promises all of that: a transfer is seen whole or not at all.
 Does not verify
     that a transfer happened, nor that it was refused rightly; what money is where, if the total is right;
@@ -54,8 +54,9 @@ class Bank:
                 return _unknown(f"Not judged: {_words.describe(history, row)}: that is no map of balances.")
         if not reads:
             return _unknown("There is nothing to judge: no read succeeded.")
-        accounts = set(reads[0][1])
-        total = sum(_numbers(reads[0][1].values())) if self.total is None else self.total
+        _, first = min(reads, key=lambda read: int(operations.complete[read[0]]))
+        accounts = set(first)
+        total = sum(_numbers(first.values())) if self.total is None else self.total
         errors: dict[str, list[tuple[int, str]]] = {}
         for row, balances in reads:
             found = self._error(balances, accounts, total)

@@ -11,7 +11,8 @@ Algorithm and source
 Complexity
     O(reads x writes).
 
-Operations are `write` of a unique value, and `read` of all values.
+Operations are `write` of a unique value, and `read` of all values. A value whose write failed, or has an
+unknown outcome, may be written again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from checkers import _words
-from harness.history import OK, History
+from harness.history import FAIL, OK, History
 from harness.verdict import Evidence, Verdict
 
 EVIDENCE_MAX = 5
@@ -43,14 +44,22 @@ class Comments:
                 f"Not judged: comments have write and read, not {', '.join(sorted(strange))}."
             )
         values = [_plain(value) for value in history.arguments(operations)]
-        writer = {values[row]: row for row, f in enumerate(fs) if f == "write"}
+        # Of each value, the first write that may have brought it, and the first that is known to have.
+        writer: dict[Any, int] = {}
+        known: dict[Any, int] = {}
+        for row, f in enumerate(fs):
+            if f != "write":
+                continue
+            first = writer.setdefault(values[row], row)
+            if operations.outcome[first] == FAIL != operations.outcome[row]:
+                writer[values[row]] = row
+            if operations.outcome[row] == OK:
+                first = known.setdefault(values[row], row)
+                if operations.complete[row] < operations.complete[first]:
+                    known[values[row]] = row
         # The writes that are over, in the order in which they were: those before an event are a prefix.
-        over = sorted(
-            (int(operations.complete[row]), value)
-            for value, row in writer.items()
-            if operations.outcome[row] == OK
-        )
-        ends = [end for end, _ in over]
+        over = sorted((int(operations.complete[row]), row, value) for value, row in known.items())
+        ends = [end for end, _, _ in over]
         evidence: list[Evidence] = []
         wrong = reads = 0
         for row, value in enumerate(history.results(operations)):
@@ -67,11 +76,11 @@ class Comments:
                 continue
             last = max(written, key=lambda one: int(operations.invoke[writer[one]]))
             due = bisect_left(ends, int(operations.invoke[writer[last]]))
-            missing = [one for _, one in over[:due] if one not in seen]
+            missing = [by for _, by, one in over[:due] if one not in seen]
             if missing:
                 wrong += 1
                 if len(evidence) < EVIDENCE_MAX:
-                    evidence.append(self._evidence(history, row, writer, last, missing))
+                    evidence.append(self._evidence(history, row, values, missing, writer[last]))
         if not reads or not writer:
             return self._unknown("There is nothing to judge: no read succeeded, or nothing was written.")
         return Verdict(
@@ -85,13 +94,15 @@ class Comments:
         )
 
     def _evidence(
-        self, history: History, read: int, writer: dict[Any, int], last: Any, missing: list[Any]
+        self, history: History, read: int, values: list[Any], missing: list[int], later: int
     ) -> Evidence:
-        first, later = writer[missing[0]], writer[last]
+        """`missing` and `later` are writes."""
+        first = missing[0]
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         return Evidence(
-            summary=f"{_words.who(history, read)} saw {last} and not {missing[0]}{more}, which was written "
-            f"before: {_words.describe(history, first)}, then {_words.describe(history, later)}.",
+            summary=f"{_words.who(history, read)} saw {values[later]} and not {values[first]}{more}, "
+            f"which was written before: {_words.describe(history, first)}, "
+            f"then {_words.describe(history, later)}.",
             operations=_words.events(history, [first, later, read]),
             details={"kind": "Missing", "missing": len(missing)},
         )

@@ -13,12 +13,13 @@ Does not verify
 Algorithm and source
     Jepsen's `checker/counter`, and decrements as well.
 Complexity
-    O(operations).
+    O(operations x log operations).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,19 +55,21 @@ class Counter:
             return self._unknown("There is nothing to judge: no read succeeded.", reads=0)
         evidence: list[Evidence] = []
         wrong = 0
-        for key in np.unique(operations.key[reads]).tolist():
-            mine = operations.key == key
-            added = np.flatnonzero(adds & mine)
-            which = np.flatnonzero(reads & mine)
+        by_key = np.argsort(operations.key, kind="stable")
+        for rows in np.split(by_key, np.flatnonzero(np.diff(operations.key[by_key])) + 1):
+            added = rows[adds[rows]]
+            which = rows[reads[rows]]
+            if not len(which):
+                continue
+            key = int(operations.key[rows[0]])
             low, high = _bounds(
-                len(history),
-                np.array([amounts[row] for row in added]),
+                _exact([amounts[row] for row in added]),
                 operations.invoke[added],
                 np.where(operations.outcome[added] == OK, operations.complete[added], -1),
                 operations.invoke[which],
                 operations.complete[which],
             )
-            seen = np.array([results[row] for row in which])
+            seen = _exact([results[row] for row in which])
             out = np.flatnonzero((seen < low) | (seen > high))
             wrong += len(out)
             for at in out[: EVIDENCE_MAX - len(evidence)].tolist():
@@ -95,24 +98,31 @@ class Counter:
         return Verdict(checker=self.name, valid="unknown", summary=summary, details=dict(details))
 
 
+def _exact(values: list[Any]) -> NDArray[Any]:
+    """Numbers as a column; as Python's own if they, or their sums, may be beyond 64 bits."""
+    large = all(isinstance(value, int) for value in values) and sum(map(abs, values)) >= 1 << 62
+    return np.array(values, object if large else None)
+
+
 def _bounds(
-    events: int,
-    amount: NDArray[np.float64],
+    amount: NDArray[Any],
     begun: NDArray[np.int64],
     over: NDArray[np.int64],
     read_begun: NDArray[np.int64],
     read_over: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """The least and the most that each read may have seen. `over`: -1 for additions of unknown outcome."""
 
-    def before(at: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Of each event, the sum of the chosen amounts whose event is before it."""
-        gained = np.zeros(events + 1, amount.dtype if len(amount) else np.int64)
-        np.add.at(gained, at[chosen] + 1, amount[chosen])
-        return np.cumsum(gained)
+    def before(at: NDArray[np.int64], chosen: NDArray[np.bool_], events: NDArray[np.int64]) -> NDArray[Any]:
+        """Of each of the events, the sum of the chosen amounts whose event is before it."""
+        rows = np.flatnonzero(chosen)
+        rows = rows[np.argsort(at[rows])]
+        gained = np.zeros(len(rows) + 1, amount.dtype if len(amount) else np.int64)
+        gained[1:] = np.cumsum(amount[rows])
+        return gained[np.searchsorted(at[rows], events)]
 
     certain = over >= 0
     up, down = amount > 0, amount < 0
-    low = before(over, certain & up)[read_begun] + before(begun, down)[read_over]
-    high = before(begun, up)[read_over] + before(over, certain & down)[read_begun]
+    low = before(over, certain & up, read_begun) + before(begun, down, read_over)
+    high = before(begun, up, read_over) + before(over, certain & down, read_begun)
     return low, high

@@ -1,15 +1,17 @@
 """A set that is read once, at the end: everything that was acknowledged is there, and nothing else.
 
 Verifies
-    of the last successful `read` (all elements), for each key by itself:
-    - *lost*: an element whose `add` succeeded is missing;
-    - *unexpected*: an element that nobody asked to add, or whose `add` was refused, is there.
+    of the last successful `read` (all elements) to begin, for each key by itself:
+    - *lost*: an element whose `add` had succeeded before the read began is missing;
+    - *unexpected*: an element that nobody had asked to add before the read was over, or whose `add` was
+      refused, is there.
 Does not verify
     any read before the last one, nor when an element appeared: `checkers.set_full` does. Without a successful
-    read there is nothing to judge.
+    read there is nothing to judge; what was acknowledged after the last one had begun makes the verdict
+    unknown, unless that read saw it.
 Algorithm and source
     Jepsen's `checker/set`. There, an element whose `add` failed may be read; here it may not: a failed
-    operation has not happened.
+    operation has not happened. There, whatever was acknowledged must have been read, also if that was later.
 Complexity
     O(elements).
 """
@@ -40,28 +42,36 @@ class Set:
         fs = [history.fs[f] for f in operations.f]
         if strange := set(fs) - {"add", "read"}:
             return self._unknown(f"Not judged: a set has add and read, not {', '.join(sorted(strange))}.")
-        keys = sorted(set(operations.key.tolist()))
-        if not keys:
+        rows_of: dict[int, list[int]] = {}
+        for row, key in enumerate(operations.key.tolist()):
+            rows_of.setdefault(key, []).append(row)
+        if not rows_of:
             return self._unknown("There is nothing to judge: no client did anything.")
+        arguments = history.arguments(operations)
         evidence: list[Evidence] = []
         validities: list[Validity] = ["valid"]
-        counts = dict.fromkeys(("acknowledged", "lost", "unexpected", "recovered"), 0)
+        counts = dict.fromkeys(("acknowledged", "lost", "unexpected", "recovered", "not looked for"), 0)
         unread = 0
-        for key in keys:
-            rows = [row for row in range(len(operations)) if operations.key[row] == key]
+        for _, rows in sorted(rows_of.items()):
             reads = [row for row in rows if fs[row] == "read" and operations.outcome[row] == OK]
             if not reads:
                 unread += 1
-                validities.append("unknown")
                 continue
-            last = max(reads, key=lambda row: int(operations.complete[row]))
-            self._judge(history, [row for row in rows if fs[row] == "add"], last, counts, evidence)
+            adds = [(row, _text(arguments[row])) for row in rows if fs[row] == "add"]
+            self._judge(history, adds, reads[-1], counts, evidence)
+        if unread or counts["not looked for"]:
+            validities.append("unknown")
         if evidence:
             validities.append("invalid")
             summary = evidence[0].summary
         elif unread:
             summary = "There is nothing to judge: no read succeeded" + (
-                "." if len(keys) == 1 else f" of {unread} of {len(keys)} sets."
+                "." if len(rows_of) == 1 else f" of {unread} of {len(rows_of)} sets."
+            )
+        elif counts["not looked for"]:
+            summary = (
+                f"{counts['not looked for']} of {counts['acknowledged']} acknowledged elements were never "
+                f"looked for: they were acknowledged after the last read had begun. A final read is missing."
             )
         else:
             summary = (
@@ -77,36 +87,54 @@ class Set:
         )
 
     def _judge(
-        self, history: History, adds: list[int], read: int, counts: dict[str, int], evidence: list[Evidence]
+        self,
+        history: History,
+        adds: list[tuple[int, str]],
+        read: int,
+        counts: dict[str, int],
+        evidence: list[Evidence],
     ) -> None:
         operations = history.operations
-        arguments = history.arguments(operations)
-        outcome = {_text(arguments[row]): int(operations.outcome[row]) for row in adds}
-        # Tried again under the same name, it is enough that it succeeded once.
-        outcome |= {_text(arguments[row]): OK for row in adds if operations.outcome[row] == OK}
-        row_of = {_text(arguments[row]): row for row in adds}
-        seen = {_text(element) for element in history.ops[int(operations.complete[read])].value or ()}
-        lost = [element for element, how in outcome.items() if how == OK and element not in seen]
-        unexpected = [element for element in sorted(seen) if outcome.get(element, FAIL) == FAIL]
-        counts["acknowledged"] += sum(how == OK for how in outcome.values())
-        counts["recovered"] += sum(
-            how not in (OK, FAIL) and element in seen for element, how in outcome.items()
-        )
+        begins, over = int(operations.invoke[read]), int(operations.complete[read])
+        # An element may be tried again under its name: of several adds, one is enough.
+        tried: dict[str, int] = {}
+        asked: dict[str, int] = {}
+        acknowledged: dict[str, int] = {}
+        for row, element in adds:
+            tried.setdefault(element, row)
+            if operations.outcome[row] != FAIL:
+                asked.setdefault(element, row)
+            if operations.outcome[row] == OK:
+                known = acknowledged.setdefault(element, row)
+                if operations.complete[row] < operations.complete[known]:
+                    acknowledged[element] = row
+        seen = {_text(element) for element in history.ops[over].value or ()}
+        missing = {element: row for element, row in acknowledged.items() if element not in seen}
+        lost = [element for element, row in missing.items() if operations.complete[row] < begins]
+        unexpected = [
+            element
+            for element in sorted(seen)
+            if element not in asked or operations.invoke[asked[element]] > over
+        ]
+        counts["acknowledged"] += len(acknowledged)
+        counts["recovered"] += len((asked.keys() - acknowledged.keys() - set(unexpected)) & seen)
         counts["lost"] += len(lost)
+        counts["not looked for"] += len(missing) - len(lost)
         counts["unexpected"] += len(unexpected)
         where = (
             "" if history.keys[operations.key[read]] is None else f" of {history.keys[operations.key[read]]}"
         )
-        when = _words.seconds(history, int(operations.complete[read]))
+        when = _words.seconds(history, over)
         for element in lost[:EVIDENCE_MAX]:
-            added = _words.describe(history, row_of[element])
+            row = acknowledged[element]
+            added = _words.describe(history, row)
             summary = f"Lost: {added}, and the last read{where} ({when}) has no {element}."
-            self._show(history, evidence, "Lost", summary, [row_of[element], read])
+            self._show(history, evidence, "Lost", summary, [row, read])
         for element in unexpected[:EVIDENCE_MAX]:
-            tried = row_of.get(element)
-            why = "nobody added it" if tried is None else _words.describe(history, tried)
+            by = asked.get(element, tried.get(element))
+            why = "nobody added it" if by is None else _words.describe(history, by)
             summary = f"Unexpected: the last read{where} ({when}) has {element}: {why}."
-            self._show(history, evidence, "Unexpected", summary, [read] if tried is None else [tried, read])
+            self._show(history, evidence, "Unexpected", summary, [read] if by is None else [by, read])
 
     def _show(
         self, history: History, evidence: list[Evidence], kind: str, summary: str, rows: list[int]

@@ -175,9 +175,10 @@ class _Set:
                 element.last_seen = max(element.last_seen, completion.index)
                 if element.known is None or completion.index < element.known:
                     element.known = completion.index
-        by_known = sorted(
+        by_known = [
             (element.known, token) for token, element in self.elements.items() if element.known is not None
-        )
+        ]
+        by_known.sort(key=lambda known: known[0])  # elements of several types have no order
         expected: set[Any] = set()
         at = 0
         for invoke, completion, view in views:  # in the order of their invocations

@@ -3,9 +3,9 @@
 Theory
 ------ Every element is appended once, so a list that was read names the transactions that made it, in order.
 Lists only grow: of one key, every read is a prefix of the longest, or something is broken
-("incompatible-order"). The longest read is the key's version order. An append that it lacks, of a transaction
-that happened, is part of the *tail*: it comes after all that it has; in which order among themselves nobody
-saw.
+("incompatible-order"); and so it is if what one transaction appended does not stand there in a row, in its
+order. The longest read is the key's version order. An append that it lacks, of a transaction that happened,
+is part of the *tail*: it comes after all that it has; in which order among themselves nobody saw.
 
 What a transaction reads after an append of its own is what it found there, its view, and its own elements.
 The view is a read as any other. That its own elements come next, before all that it did not see, holds unless
@@ -90,10 +90,11 @@ class Orders(NamedTuple):
     position: NDArray[np.int64]
     """Of each append in its key's order, or -1."""
     garbage: NDArray[np.int64]
-    """Per key the position of the first element that nobody appended, that failed, that was there before; or
-    FAR."""
+    """Per key the position of the first element that nobody appended, that failed, that was there before,
+    that does not stand right behind what its transaction had appended before it; or FAR."""
     failure: NDArray[np.int64]
     duplicate: NDArray[np.int64]
+    torn: NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
@@ -167,6 +168,7 @@ def version_orders(lists: Lists, view: NDArray[np.int64], keys: int) -> Orders:
     garbage = np.full(keys, FAR, np.int64)
     failure = np.full(keys, FAR, np.int64)
     duplicate = np.full(keys, FAR, np.int64)
+    torn = np.full(keys, FAR, np.int64)
     for k in range(keys):
         for at in range(length[k]):
             value = lists.elements[lists.low[longest[k]] + at]
@@ -180,7 +182,21 @@ def version_orders(lists: Lists, view: NDArray[np.int64], keys: int) -> Orders:
                 position[append] = at
                 if lists.failed[lists.of[append]]:
                     failure[k] = min(failure[k], at)
-    return Orders(longest, first, certain, order, position, garbage, failure, duplicate)
+        for at in range(length[k]):
+            append = order[first[k] + at]
+            if append >= 0 and not _follows(lists, position, append):
+                torn[k] = at
+                break
+    return Orders(longest, first, certain, order, position, garbage, failure, duplicate, torn)
+
+
+@njit(cache=True, nogil=True)
+def _follows(lists: Lists, position: NDArray[np.int64], append: int) -> bool:
+    """Whether an append stands right behind its transaction's last one to that key, if there is one."""
+    before = lists.previous[append]
+    while before >= 0 and lists.reads[before]:
+        before = lists.previous[before]
+    return bool(before < 0 or 0 <= position[before] == position[append] - 1)
 
 
 @njit(cache=True, nogil=True)
@@ -230,7 +246,7 @@ def direct(lists: Lists, orders: Orders, seen: NDArray[np.int64], findings: Find
         if not lists.ok[lists.of[i]]:
             continue
         if not lists.reads[i]:
-            _check_future(lists, findings, i)
+            _check_future(lists, orders, seen, findings, i)
             continue
         if contradicts_itself(lists, i):
             note(findings, INTERNAL, i, lists.previous[i])
@@ -245,8 +261,12 @@ def direct(lists: Lists, orders: Orders, seen: NDArray[np.int64], findings: Find
             note(findings, GARBAGE, i, orders.garbage[k])
         if seen[i] > orders.duplicate[k]:
             note(findings, DUPLICATE, i, orders.duplicate[k])
+        else:
+            _check_own(lists, orders, seen, findings, i)
         if seen[i] > orders.failure[k]:
             note(findings, G1A, i, orders.order[at + orders.failure[k]])
+        if seen[i] > orders.torn[k]:
+            note(findings, INCOMPATIBLE, i, orders.order[at + orders.torn[k]])
         if seen[i] > 0:
             append = orders.order[at + seen[i] - 1]
             if append >= 0 and lists.overwritten[append] >= 0 and lists.of[append] != lists.of[i]:
@@ -255,17 +275,32 @@ def direct(lists: Lists, orders: Orders, seen: NDArray[np.int64], findings: Find
 
 
 @njit(cache=True, nogil=True)
-def _check_future(lists: Lists, findings: Findings, i: int) -> None:
-    """The read before an append must not have seen it."""
+def _check_future(lists: Lists, orders: Orders, seen: NDArray[np.int64], findings: Findings, i: int) -> None:
+    """No read before an append must have seen it. Reads that say no more than the one before need no look."""
     j = lists.previous[i]
-    while j >= 0 and not lists.reads[j]:
-        j = lists.previous[j]
-    if j < 0:
-        return
-    for at in range(lists.low[j], lists.high[j]):
-        if lists.elements[at] == lists.value[i]:
+    while j >= 0:
+        if lists.reads[j] and 0 <= orders.position[i] < seen[j]:
             note(findings, FUTURE_READ, j, i)
-            break
+            return
+        if seen[j] == -1:
+            for at in range(lists.low[j], lists.high[j]):
+                if lists.elements[at] == lists.value[i]:
+                    note(findings, FUTURE_READ, j, i)
+                    return
+        j = lists.previous[j]
+
+
+@njit(cache=True, nogil=True)
+def _check_own(lists: Lists, orders: Orders, seen: NDArray[np.int64], findings: Findings, i: int) -> None:
+    """What stands at the end because the transaction has appended it must not stand before that as well."""
+    j = lists.previous[i]
+    while j >= 0:
+        if not lists.reads[j] and 0 <= orders.position[j] < seen[i]:
+            for at in range(lists.low[i] + seen[i], lists.high[i]):
+                if lists.elements[at] == lists.value[j]:
+                    note(findings, DUPLICATE, i, orders.position[j])
+                    return
+        j = lists.previous[j]
 
 
 @njit(cache=True, nogil=True)

@@ -33,6 +33,17 @@ ATOM = 1 << 62
 NO_TRANSACTION = -1
 """Count of micro-operations of an event whose value is nothing."""
 
+_TYPE, _PROCESS, _F, _VALUE, _TIME, _INDEX, _KEY = (
+    np.frombuffer(word, np.uint8).copy()
+    for word in (b"type", b"process", b"f", b"value", b"time", b"index", b"key")
+)
+_INVOKE, _OK, _FAIL, _INFO = (
+    np.frombuffer(word, np.uint8).copy() for word in (b"invoke", b"ok", b"fail", b"info")
+)
+_R, _W, _APPEND, _NIL, _NULL = (
+    np.frombuffer(word, np.uint8).copy() for word in (b"r", b"w", b"append", b"nil", b"null")
+)
+
 # Positions in `used`.
 EVENTS, MICRO, ELEMENTS, ATOMS, ATOM_BYTES, FULL, LAST_INDEX, LAST_TIME, ENCLOSED = range(9)
 
@@ -134,25 +145,24 @@ def _event(
         after = _skip(data, at, size)
         if after < 0:
             return (MORE if after == -1 else STRANGE), start
-        field = data[name]
         strange = False
-        if length == 4 and field == 116 and data[name + 1] == 121:  # type
-            type_ = _type(data, at)
-        elif length == 7 and field == 112 and data[name + 2] == 111:  # process
+        if _is(data, name, length, _TYPE):
+            type_ = _type(data, at, size)
+        elif _is(data, name, length, _PROCESS):
             process = _process(data, at, size)
-        elif length == 5 and field == 118 and data[name + 1] == 97:  # value
+        elif _is(data, name, length, _VALUE):
             value_at = at
-        elif length == 5 and field == 105 and data[name + 4] == 120:  # index
+        elif _is(data, name, length, _INDEX):
             found, index, _ = _integer(data, at, size)
             strange = not found
-        elif length == 4 and field == 116 and data[name + 1] == 105:  # time
+        elif _is(data, name, length, _TIME):
             found, time, _ = _integer(data, at, size)
             strange = not found
-        elif length == 1 and field == 102:  # f
+        elif _is(data, name, length, _F):
             status, f, _ = _atom(tape, data, at, size)
             if status != DONE:
                 return status, start
-        elif length == 3 and field == 107 and data[name + 1] == 101:  # key
+        elif _is(data, name, length, _KEY):
             strange = data[at] != 110  # nil, null
         if strange:
             return STRANGE, start
@@ -317,20 +327,29 @@ def _skip(data: NDArray[np.uint8], at: int, size: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _type(data: NDArray[np.uint8], at: int) -> int:
+def _is(data: NDArray[np.uint8], begin: int, length: int, word: NDArray[np.uint8]) -> bool:
+    """Whether a name is this word."""
+    if length != len(word):
+        return False
+    same = True
+    for i in range(length):
+        same &= data[begin + i] == word[i]
+    return same
+
+
+@njit(cache=True, nogil=True)
+def _type(data: NDArray[np.uint8], at: int, size: int) -> int:
     """0 invoke, 1 ok, 2 fail, 3 info; -1: none of them."""
-    if data[at] != 34 and data[at] != 58:
+    begin, length, after = _name(data, at, size)
+    if after < 0:
         return -1
-    first, second, third = data[at + 1], data[at + 2], data[at + 3]
-    if first == 105 and second == 110 and third == 118:
+    if _is(data, begin, length, _INVOKE):
         return 0
-    if first == 111 and second == 107:
+    if _is(data, begin, length, _OK):
         return 1
-    if first == 102 and second == 97:
+    if _is(data, begin, length, _FAIL):
         return 2
-    if first == 105 and second == 110 and third == 102:
-        return 3
-    return -1
+    return 3 if _is(data, begin, length, _INFO) else -1
 
 
 @njit(cache=True, nogil=True)
@@ -364,12 +383,11 @@ def _function(data: NDArray[np.uint8], at: int, size: int) -> tuple[int, int]:
     begin, length, after = _name(data, at, size)
     if after < 0:
         return -1, at
-    first = data[begin]
-    if length == 1 and first == 114:
+    if _is(data, begin, length, _R):
         return READ, after
-    if length == 1 and first == 119:
+    if _is(data, begin, length, _W):
         return WRITE, after
-    if length == 6 and first == 97 and data[begin + 1] == 112 and data[begin + 5] == 100:
+    if _is(data, begin, length, _APPEND):
         return APPEND, after
     return -1, at
 
@@ -382,8 +400,7 @@ def _plain(data: NDArray[np.uint8], at: int, size: int) -> tuple[bool, int, int]
     after = at + 1
     while after < size and not _ends_atom(data[after]):
         after += 1
-    length = after - at
-    nothing = (length == 3 and data[at + 2] == 108) or (length == 4 and data[at + 3] == 108)  # nil, null
+    nothing = _is(data, at, after - at, _NIL) or _is(data, at, after - at, _NULL)
     return nothing, NIL, after
 
 

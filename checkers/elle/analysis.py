@@ -42,7 +42,9 @@ class Analysis:
     cases: dict[str, list[cases.Case]]
     counts: dict[str, int]
     unsure: tuple[str, ...] = ()
-    """Anomalies that the search, cut short, can neither show nor rule out."""
+    """Anomalies that the search, or inference, cut short, can neither show nor rule out."""
+    unfinished: bool = False
+    """It was inference: in which order a register's values were written."""
     nothing: str = ""
     """Why there is nothing to judge; empty if there is."""
     details: dict[str, Any] = field(default_factory=dict)
@@ -91,6 +93,11 @@ class Analysis:
             return f"Not {promised}: {found} among {count} transactions{beside}."
         if self.nothing:
             return f"There is nothing to judge: {self.nothing}."
+        if self.unfinished:
+            return (
+                f"Not decided: to infer in which order {count} transactions wrote would take too long; of a "
+                f"shorter history, or with fewer clients, it would not."
+            )
         if self.valid == "unknown":
             names = ", ".join(sorted(self.forbidden.intersection(self.unsure)))
             return f"Not decided: the search for {names} was cut short (--cycle-search-timeout)."
@@ -112,6 +119,10 @@ class _History(Protocol):
 
     @property
     def edges(self) -> int: ...
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether less was inferred than can be."""
 
     def suspect(self, level: int) -> tuple[_History, int] | None: ...
 
@@ -151,6 +162,9 @@ def analyse(transactions: Transactions, workload: Workload, options: Options | N
             counts[name] = 1
             found[name] = [cases.of_component(suspect.transactions, name, members)]
         details |= {"components": cyclic.components, "largest component": cyclic.largest}
+    unfinished = history.unfinished or suspect.unfinished
+    if unfinished:
+        unsure += [name for name in cycles.inferable() if name not in unsure]
     return Analysis(
         workload=workload,
         options=options,
@@ -159,6 +173,7 @@ def analyse(transactions: Transactions, workload: Workload, options: Options | N
         cases=found,
         counts=counts,
         unsure=tuple(unsure),
+        unfinished=unfinished,
         nothing=_nothing(transactions, history.edges),
         details=details,
     )

@@ -14,7 +14,7 @@ from checkers.elle import _findings
 from checkers.elle._findings import NAMES
 from checkers.elle.cycles import Cycle, Step
 from checkers.elle.graph import KIND_NAMES
-from checkers.elle.transactions import Transactions
+from checkers.elle.transactions import READ, Transactions
 from checkers.elle.words import Names, Reason, transaction_text, value_text
 from harness.verdict import Evidence
 
@@ -196,6 +196,13 @@ def _duplicate(found: _Found) -> Case:
 
 
 def _incompatible(found: _Found) -> Case:
+    if found.columns.kind[found.other] != READ:
+        writer = found.columns.of_micro(found.other)
+        return found.case(
+            f"{found.reader}, in which {found.value(found.other)} does not stand right behind what its "
+            f"transaction had appended there before: {transaction_text(found.columns, writer)}",
+            writer,
+        )
     return found.case(
         f"{found.reader}, and {found.read(found.other)}: neither is the beginning of the other, so the list "
         f"was not only appended to",

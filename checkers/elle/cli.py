@@ -41,7 +41,8 @@ class Options:
     """The command line, understood."""
 
     model: str
-    files: list[Path]
+    files: list[str]
+    """As they were given: so they are told."""
     format: str | None
     json: bool
     models: tuple[str, ...]
@@ -96,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         add_help=False,
     )
     add = parser.add_argument
-    add("files", nargs="*", type=Path, metavar="FILE")
+    add("files", nargs="*", metavar="FILE")
     add("-m", "--model", choices=[*_CHECKERS, *TRANSACTIONS], metavar="MODEL", help=", ".join(_models()))
     add("-f", "--format", choices=("edn", "json"), help="what the files must be (their content tells anyway)")
     add("-v", "--verbose", action="store_true", help="print the analysis as JSON")
@@ -154,7 +155,7 @@ def _names(text: str) -> tuple[str, ...]:
 # --- One file ------------------------------------------------------------------------------------------
 
 
-def _judge(file: Path, options: Options) -> int:
+def _judge(file: str, options: Options) -> int:
     """Print what is to be said of the file; the exit code for it. Raises BrokenHistory, OSError."""
     if options.format is not None:
         _check_format(file, options.format)
@@ -180,12 +181,13 @@ def _judge(file: Path, options: Options) -> int:
     return 1 if result == "false" else 0
 
 
-def _check_format(file: Path, wanted: str) -> None:
+def _check_format(file: str, wanted: str) -> None:
     """Raises BrokenHistory if the file is of another format than it must be."""
-    with file.open("rb") as opened:
+    with Path(file).open("rb") as opened:
         head = opened.read(4096)
     is_json = re.match(rb'\s*\[?\s*\{\s*"', head) is not None
-    if head.strip() and is_json != (wanted == "json"):
+    empty = re.fullmatch(rb"\s*(?:\[\s*\]\s*)?", head)  # is both
+    if not empty and is_json != (wanted == "json"):
         raise BrokenHistory(file, 1, f"not {wanted.upper()}: {head[:40]!r}")
 
 
@@ -195,7 +197,7 @@ def _result(model: str, verdict: Verdict) -> str:
     return _RESULTS[verdict.valid]
 
 
-def _transactions(file: Path, options: Options) -> tuple[Verdict, dict[str, Any]]:
+def _transactions(file: str, options: Options) -> tuple[Verdict, dict[str, Any]]:
     from checkers.elle import analysis, artifacts, reader
     from checkers.elle.transactions import NotTransactions
     from harness.verdict import Verdict
@@ -210,12 +212,12 @@ def _transactions(file: Path, options: Options) -> tuple[Verdict, dict[str, Any]
     if options.directory is not None:
         many = len(options.files) > 1
         artifacts.write(
-            found, options.directory / file.stem if many else options.directory, options.max_plot_bytes
+            found, options.directory / Path(file).stem if many else options.directory, options.max_plot_bytes
         )
     return found.verdict(), artifacts.as_elle(found)
 
 
-def _other(file: Path, options: Options) -> tuple[Verdict, dict[str, Any]]:
+def _other(file: str, options: Options) -> tuple[Verdict, dict[str, Any]]:
     from checkers.compose import guarded
     from harness import history_formats
 

@@ -47,6 +47,8 @@ STEPS_PER_MS = 200_000
 COMPONENTS_MAX = 200
 """So many are searched for cycles to show, the smallest first; of the others it is known what kinds they
 have."""
+EACH_KIND_MAX = 5
+"""And so many more for each kind."""
 
 EASY = 3
 """A cycle that takes more effort to follow is not the last word: an easier one that needs more order is shown
@@ -81,6 +83,11 @@ def type_of(family: str, level: int) -> str:
     """The anomaly's name: no list or register has predicates, so what has one kind for items is that one."""
     item = "-item" if family in ("G-single", "G-nonadjacent", "G2") else ""
     return family + item + LEVELS[level]
+
+
+def inferable() -> list[str]:
+    """The anomalies that may follow from edges that were inferred: those have premises of their own."""
+    return [type_of(family, level) for family in FAMILIES[2:] for level in range(len(LEVELS))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +144,10 @@ def find(graph: Graph, level: int, timeout_ms: int, inferred_effort: int, known:
     parts = _Parts(graph)
     found = Cycles(components=len(parts.bounds) - 1, largest=parts.largest)
     exists = {family: parts.existing(family) for family in FAMILIES if family != "G-single"}
-    for part in range(min(len(parts.bounds) - 1, COMPONENTS_MAX)):
+    searched = set(range(min(len(parts.bounds) - 1, COMPONENTS_MAX)))
+    for having in exists.values():  # lest a kind that only larger ones have is never shown
+        searched.update((COMPONENTS_MAX + np.flatnonzero(having[COMPONENTS_MAX:])[:EACH_KIND_MAX]).tolist())
+    for part in sorted(searched):
         members = parts.members(part)
         shown: dict[str, int] = {}
         for t in members:
@@ -150,14 +160,21 @@ def find(graph: Graph, level: int, timeout_ms: int, inferred_effort: int, known:
             known.setdefault(t, {}).update(shown)
     seen = {name for names in known.values() for name in names}
     for family, having in exists.items():
-        # A worse kind is one of this kind as well, to those who ask whether there are any.
-        worse = FAMILIES[: FAMILIES.index(family) + 1]
-        if having.any() and not seen.intersection(
-            type_of(one, at) for one in worse for at in range(level + 1)
-        ):
+        if having.any() and not _as_bad_as(family, level, seen):
             name = CYCLE_EXISTS[family, LEVELS[level]]
             found.proven[name] = parts.members(int(having.argmax()))
+    # Where several anti-dependencies apart from each other exist, there may be a cycle with a single one.
+    left = set(np.flatnonzero(exists["G-nonadjacent"]).tolist()) - searched
+    if left and not _as_bad_as("G-single", level, seen):
+        found.unsure.append(type_of("G-single", level))
     return found
+
+
+def _as_bad_as(family: str, level: int, seen: set[str]) -> bool:
+    """Whether one of the family has been shown, or of a worse one: that is one of this family as well, to
+    those who ask whether there are any."""
+    worse = FAMILIES[: FAMILIES.index(family) + 1]
+    return bool(seen.intersection(type_of(one, at) for one in worse for at in range(level + 1)))
 
 
 def _search(

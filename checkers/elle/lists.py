@@ -24,6 +24,7 @@ class ListAppend:
     """One history's lists."""
 
     inferred_effort: ClassVar[int] = 1
+    unfinished: ClassVar[bool] = False
     transactions: Transactions
     lists: _lists.Lists
     orders: _lists.Orders

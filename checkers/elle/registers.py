@@ -50,8 +50,8 @@ class RwRegister:
     """What reads name: wr."""
     inferences: dict[int, Inference] = field(default_factory=dict)
     """By level, once it has been asked for."""
-    finished: list[bool] = field(default_factory=list)
-    """Whether all that can be inferred was, before the history was called consistent."""
+    cut_short: list[int] = field(default_factory=list)
+    """The levels at which less was inferred than can be: see WORK_MAX, ROUNDS_MAX."""
 
     @classmethod
     def of(cls, transactions: Transactions) -> RwRegister:
@@ -93,14 +93,27 @@ class RwRegister:
 
     @property
     def edges(self) -> int:
-        return len(self.reads)
+        """The reads of what another transaction wrote, or of nothing where another one writes."""
+        registers, keys = self.registers, len(self.transactions.keys)
+        writes = np.flatnonzero(~registers.reads & self.happened[registers.of])
+        writer = registers.of[writes]
+        first, last = np.full(keys, len(self.transactions)), np.full(keys, -1)
+        np.minimum.at(first, registers.key[writes], writer)
+        np.maximum.at(last, registers.key[writes], writer)
+        key, reader = registers.key[self.reads], registers.of[self.reads]
+        others = (last[key] >= 0) & ((first[key] != reader) | (last[key] != reader))
+        return int(((self.saw[self.reads] >= 0) | others).sum())
+
+    @property
+    def unfinished(self) -> bool:
+        return bool(self.cut_short)
 
     def suspect(self, level: int) -> tuple[RwRegister, int] | None:
         """None if the transactions have no cycle at the level, nor, then, at a lower one. Else the part of
         the history in which to look for cycles, and from which level on."""
         inference = Inference(self, level)
         inference.close(SERIALIZABLE)
-        self.finished.append(inference.finished)
+        self._note(inference)
         chosen = np.zeros(len(self.transactions), np.bool_)
         chosen[cycles.members(inference.graph)] = True
         if not chosen.any():
@@ -136,7 +149,12 @@ class RwRegister:
         inference.close(CONSISTENT_VIEW)
         if cycles.is_acyclic(inference.graph):
             inference.close(SERIALIZABLE)
+        self._note(inference)
         return inference.graph
+
+    def _note(self, inference: Inference) -> None:
+        if not inference.finished:
+            self.cut_short.append(inference.level)
 
     def explainer(self) -> RegisterReasons:
         return RegisterReasons(self)

@@ -205,7 +205,7 @@ class _Columns:
             if not isinstance(micro, list | tuple) or len(micro) != 3 or micro[0] not in FUNCTIONS:
                 raise self._strange(event, micro)
             f, key, value = micro
-            if not isinstance(key, int | str):
+            if not isinstance(key, int | str) or isinstance(key, bool):
                 key = json.dumps(key)
             self.kind.append(FUNCTIONS[f])
             self.key.append(self.keys.setdefault(key, len(self.keys)))

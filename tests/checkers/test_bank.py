@@ -69,3 +69,9 @@ def test_without_a_read_there_is_nothing_to_judge(recorded: Record) -> None:
 def test_what_is_no_bank_is_not_judged(recorded: Record) -> None:
     assert "not write" in Bank().check(recorded((1, 0, "invoke", "write", 1))).summary
     assert "no map of balances" in Bank().check(recorded(*read(1, 0, [1, 2]))).summary
+
+
+def test_the_first_read_is_the_first_to_end(recorded: Record) -> None:
+    rows = [(1, 0, "invoke", "read", None), *read(2, 1, {"a": 6, "b": 4, "c": 0})]
+    assert Bank().check(recorded(*rows, (3, 0, "ok", "read", {"a": 6, "b": 4}))).valid == "valid"
+    assert Bank().check(recorded(*rows, (3, 0, "ok", "read", {"d": 10}))).valid == "invalid"

@@ -44,6 +44,20 @@ def test_what_may_not_have_happened_need_not_be_seen(recorded: Record) -> None:
         assert Comments().check(history).valid == "valid"
 
 
+def test_a_value_of_two_writes_was_there_from_the_first_that_may_have_brought_it(recorded: Record) -> None:
+    # It is the first write of 1 that was read; 5 came later.
+    rows = [*write(1, 0, 1, "info"), *write(2, 1, 5), *write(3, 2, 1)]
+    assert Comments().check(recorded(*rows, *read(4, [1]))).valid == "valid"
+    # Or that one failed: then it is the second.
+    rows = [*write(1, 0, 1, "fail"), *write(2, 1, 5), *write(3, 2, 1)]
+    assert Comments().check(recorded(*rows, *read(4, [1]))).valid == "invalid"
+
+
+def test_a_value_is_known_to_be_there_from_its_first_acknowledgement(recorded: Record) -> None:
+    rows = [*write(1, 0, 5), *write(2, 1, 6), *write(3, 2, 5, "fail")]
+    assert Comments().check(recorded(*rows, *read(4, [6]))).valid == "invalid"
+
+
 def test_values_that_nobody_wrote_say_nothing(recorded: Record) -> None:
     assert Comments().check(recorded(*write(1, 0, 1), *read(3, [7]))).valid == "valid"
 

@@ -106,3 +106,10 @@ def test_whatever_a_real_counter_shows_is_within_the_bounds(
             value += 0 if early else known
             event(thread, "ok", f, known)
     assert Counter().check(History(ops)).valid != "invalid"
+
+
+@pytest.mark.parametrize("amounts", [[1 << 62, 1 << 62], [1 << 63, -1], [-(1 << 63), -5, 1 << 70]])
+def test_sums_beyond_64_bits_are_exact(recorded: Record, amounts: list[int]) -> None:
+    rows = [row for n, amount in enumerate(amounts) for row in add(n, 0, amount)]
+    for off, valid in ((0, "valid"), (1, "invalid"), (-1, "invalid")):
+        assert Counter().check(recorded(*rows, *read(9, 1, sum(amounts) + off))).valid == valid

@@ -62,6 +62,41 @@ def test_what_failed_and_was_added_again_may_be_there(recorded: Record) -> None:
     assert Set().check(recorded(*added("fail"), *again, *read([0]))).valid == "valid"
 
 
+@pytest.mark.parametrize("outcomes", [("info", "fail"), ("fail", "info")])
+def test_what_was_tried_twice_may_be_there_unless_it_failed_both_times(
+    recorded: Record, outcomes: tuple[str, str]
+) -> None:
+    again = [
+        (n + 1, n, type_, "add", 7) for n, outcome in enumerate(outcomes) for type_ in ("invoke", outcome)
+    ]
+    verdict = Set().check(recorded(*again, *read([7])))
+    assert verdict.valid == "valid"
+    assert verdict.details["recovered"] == 1
+
+
+def test_what_was_acknowledged_after_the_last_read_had_begun_is_not_lost_but_not_looked_for(
+    recorded: Record,
+) -> None:
+    late = [(90.2, 5, "invoke", "add", 5), (90.4, 5, "ok", "add", 5)]
+    begun, over = read([0])
+    verdict = Set().check(recorded(*added("ok"), begun, *late, over))
+    assert verdict.valid == "unknown"
+    assert verdict.summary.startswith("1 of 2 acknowledged elements were never looked for")
+    assert Set().check(recorded(*added("ok"), begun, *late, read([0, 5])[1])).valid == "valid"
+    # Another read that ends later, but began before, decides nothing.
+    early: list[tuple[Any, ...]] = [(0.1, 80, "invoke", "read", None), (95, 80, "ok", "read", [])]
+    rows = sorted([*added("ok"), *early, *read([0])])
+    assert Set().check(recorded(*rows)).valid == "valid"
+
+
+def test_what_is_asked_for_only_after_the_read_was_not_there(recorded: Record) -> None:
+    rows = [*read([5]), (95, 5, "invoke", "add", 5), (96, 5, "ok", "add", 5)]
+    [evidence] = Set().check(recorded(*rows)).evidence
+    assert evidence.summary.startswith(
+        "Unexpected: the last read (91.000 s) has 5: process 5 added 5 (95.000 s"
+    )
+
+
 def test_every_key_is_a_set_of_its_own(recorded: Record) -> None:
     rows = [
         (1, 0, "invoke", "add", 1, "a"), (2, 0, "ok", "add", 1, "a"),

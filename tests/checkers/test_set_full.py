@@ -113,3 +113,12 @@ def test_a_reads_view_of_elements_added_meanwhile_is_free(recorded: Recorded) ->
         *read(4, [1]),
     )
     assert SetFull(linearizable=True).check(history).valid == "valid"
+
+
+def test_elements_of_several_types_that_one_read_shows_first_are_judged(recorded: Recorded) -> None:
+    crashed = (
+        (0, 0, "invoke", "add", 1), (1, 0, "info", "add", 1),
+        (2, 1, "invoke", "add", "a"), (3, 1, "info", "add", "a"),
+    )  # fmt: skip
+    verdict = SetFull().check(recorded(*crashed, *read(4, [1, "a"]), *read(6, [1])))
+    assert verdict.evidence[0].details == {"kind": "lost", "elements": ["a"]}

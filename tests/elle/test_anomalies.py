@@ -62,10 +62,15 @@ CASES = [
     ("internal", LISTS, "at once", ["ax1", "rx rx1"], ["ax1", "rx1 rx1"]),
     ("internal", REGISTERS, "at once", ["wx2", "wx1 rx2"], ["wx2", "wx1 rx1"]),
     ("future-read", LISTS, "at once", ["rx1 ax1"], ["rx ax1"]),
+    ("future-read", LISTS, "at once", ["rx1 rx ax1"], ["rx rx ax1"]),
     ("future-read", REGISTERS, "at once", ["rx1 wx1"], ["rx_ wx1"]),
     ("garbage-read", LISTS, "at once", ["ax1", "rx12"], ["ax1", "ax2", "rx12"]),
     ("duplicate-elements", LISTS, "at once", ["ax1", "rx11"], ["ax1", "rx1"]),
+    ("duplicate-elements", LISTS, "at once", ["ax1 rx11"], ["ax1 rx1"]),
+    ("duplicate-elements", LISTS, "at once", ["ax1 rx1 rx11", "rx1"], ["ax1 rx1 rx1", "rx1"]),
     ("incompatible-order", LISTS, "at once", ["ax1", "ax2", "rx1", "rx21"], ["ax1", "ax2", "rx2", "rx21"]),
+    ("incompatible-order", LISTS, "at once", ["ax1 ax2", "ax3", "rx213"], ["ax1 ax2", "ax3", "rx123"]),
+    ("incompatible-order", LISTS, "at once", ["ax1 ax2", "rx2"], ["ax1 ax2", "rx12"]),
     ("dirty-update", LISTS, "at once", ["!ax1", "ax2", "rx12"], ["!ax1", "ax2", "rx2"]),
     ("lost-update", LISTS, "at once", ["rx ax1", "rx ax2"], ["rx ax1", "rx1 ax2"]),
     ("lost-update", REGISTERS, "at once", ["rx_ wx1", "rx_ wx2"], ["rx_ wx1", "rx1 wx2"]),
@@ -219,6 +224,28 @@ def test_without_anything_that_succeeded_there_is_nothing_to_judge(analysed: Ana
     assert analysed(LISTS, at_once("?ax1", "!ax2")).valid == "unknown"
     assert analysed(LISTS, []).valid == "unknown"
     assert analysed(LISTS, at_once("ax1", "ay1")).valid == "unknown"
+
+
+@pytest.mark.parametrize("workload", [LISTS, REGISTERS])
+def test_reads_of_nothing_prove_nothing_where_nobody_else_writes(
+    analysed: Analyse, at_once: Make, workload: str
+) -> None:
+    write, nothing = ("a", "rx") if workload == LISTS else ("w", "rx_")
+    assert analysed(workload, at_once(nothing, nothing)).valid == "unknown"
+    assert analysed(workload, at_once(f"{nothing} {write}x1", f"{write}y1")).valid == "unknown"
+    assert analysed(workload, at_once(nothing, f"?{write}x1", f"{write}y1")).valid == "unknown"
+    assert analysed(workload, at_once(nothing, f"{write}x1")).valid == "valid"
+
+
+def test_what_one_transaction_appended_stands_in_its_order_to_whoever_sees_it(
+    analysed: Analyse, at_once: Make
+) -> None:
+    # The last element is another's, so it is no state in the middle of the transaction.
+    analysis = analysed(LISTS, at_once("ax1 ax2", "ax3", "rx213"), "read-committed")
+    assert analysis.valid == "invalid"
+    [evidence] = analysis.verdict().evidence
+    assert "in which 2 does not stand right behind what its transaction had appended" in evidence.summary
+    assert evidence.operations == [0, 2, 3, 5]
 
 
 # --- Version orders of registers -----------------------------------------------------------------------

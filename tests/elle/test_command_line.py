@@ -169,6 +169,25 @@ def test_a_file_that_is_missing_or_broken_is_code_255_and_what_came_before_is_to
     assert f"{broken}:6: a completion without an operation" in capsys.readouterr().err
 
 
+def test_a_file_is_told_by_the_name_that_it_was_given(
+    capsys: pytest.CaptureFixture[str], fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fresh.parent)
+    for name in ("./fresh.edn", f"../{fresh.parent.name}//fresh.edn"):
+        assert main(["-m", "list-append", name]) == 0
+        assert capsys.readouterr().out == f"{name} \t true\n"
+
+
+@pytest.mark.parametrize("format_", ["edn", "json"])
+def test_an_empty_vector_is_both_formats(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, format_: str
+) -> None:
+    file = tmp_path / "empty"
+    file.write_text(" [ ]\n")
+    assert main(["-m", "list-append", "-f", format_, str(file)]) == 0
+    assert capsys.readouterr().out == f"{file} \t unknown\n"
+
+
 def test_a_format_that_was_asked_for_must_be_there(
     capsys: pytest.CaptureFixture[str], fresh: Path, tmp_path: Path
 ) -> None:

@@ -13,9 +13,10 @@ from checkers.elle import reader
 from checkers.elle.transactions import NotTransactions, Transactions, from_history, of_workload
 from harness import edn, history_formats
 from harness.edn import Keyword
-from harness.history import BrokenHistory
+from harness.history import BrokenHistory, History, Op, OpType
 
 Event = dict[str, Any]
+BOTH: tuple[OpType, OpType] = ("invoke", "ok")
 
 
 def told(transactions: Transactions) -> list[Any]:
@@ -110,6 +111,54 @@ def test_the_scanner_reads_what_the_general_reader_reads(
     scanned = reader._scan(file)
     assert scanned is not None
     assert told(reader.read(file)) == told(from_history(history_formats.read(file)))
+
+
+OTHERS = {
+    "vague": [["r", "x", [9]]],
+    "product": 7,
+    "problem": "timeout",
+    "tick": 3,
+    "indux": -1,
+    "tyke": "fail",
+}
+
+
+@pytest.mark.parametrize("name", ["array.json", "history.edn"])
+def test_fields_of_other_names_say_nothing(tmp_path: Path, name: str) -> None:
+    sides = [("invoke", None), ("ok", [1]), ("invoke", None), ("info", None)]
+    found: list[Event] = [
+        {
+            "index": n,
+            "time": n,
+            "type": type_,
+            "f": "txn",
+            "process": n // 2,
+            "value": [["r", "x", value]],
+            **OTHERS,
+        }
+        for n, (type_, value) in enumerate(sides)
+    ]
+    file = tmp_path / name
+    file.write_text(FORMATS[name](found))
+    scanned = reader._scan(file)
+    assert scanned is not None
+    assert told(scanned) == told(from_history(history_formats.read(file)))
+    assert told(scanned) == [([["r", "x", [1]]], 0, 1, 1, 0), ([["r", "x", None]], 2, 3, 3, 1)]
+
+
+def test_a_type_is_its_whole_word(tmp_path: Path) -> None:
+    file = tmp_path / "history.json"
+    file.write_text(
+        '[{"process": 0, "type": "invoke", "value": []}, {"process": 0, "type": "failing", "value": []}]'
+    )
+    with pytest.raises(BrokenHistory, match="Invalid enum value 'failing'"):
+        reader.read(file)
+
+
+def test_keys_that_are_equal_to_python_are_two_keys() -> None:
+    micro = [["append", True, 1], ["append", 1, 2]]
+    ops = [Op(index=n, time=n, type=type_, process=0, f="txn", value=micro) for n, type_ in enumerate(BOTH)]
+    assert from_history(History(ops)).keys == ["true", 1]
 
 
 def test_it_does_not_matter_where_a_piece_of_the_file_ends(tmp_path: Path, monkeypatch: Any) -> None:

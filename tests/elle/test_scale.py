@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from checkers.elle import cycles
+from checkers.elle import cycles, registers
 from checkers.elle.analysis import Options, analyse
 from checkers.elle.graph import Graph
 from checkers.elle.lists import ListAppend
@@ -162,6 +162,59 @@ def test_a_huge_component_is_searched_in_bounded_time() -> None:
     found = cycles.find(graph, 0, 100, 1, {})
     assert {cycle.type for cycle in found.cycles} >= {"G0", "G-single-item"}
     assert time.process_time() - began < 5.0
+
+
+def skews_and(*more: list[list[Any]], count: int) -> History:
+    """So many write skews, each of keys of its own, and these transactions."""
+    skews: list[list[list[Any]]] = []
+    for n in range(count):
+        skews += [[["r", f"x{n}", []], ["append", f"y{n}", 1]], [["r", f"y{n}", []], ["append", f"x{n}", 1]]]
+    return all_at_once(*skews, *more)
+
+
+def test_behind_many_small_components_a_worse_kind_in_a_larger_one_is_found() -> None:
+    history = skews_and(
+        [["append", "a", 1], ["append", "b", 1]],
+        [["r", "a", [1]], ["append", "c", 1]],
+        [["r", "c", [1]], ["r", "b", []]],
+        count=cycles.COMPONENTS_MAX + 1,
+    )
+    analysis = analyse(from_history(history), LISTS, Options(("consistent-view",)))
+    assert analysis.valid == "invalid"
+    assert analysis.broken == ["G-single-item"]
+
+
+def test_a_kind_that_may_be_in_a_component_that_was_not_searched_is_not_ruled_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cycles, "COMPONENTS_MAX", 3)
+    monkeypatch.setattr(cycles, "EACH_KIND_MAX", 0)
+    history = skews_and(
+        [["append", "a", 1]],
+        [["append", "b", 1]],
+        [["r", "a", [1]], ["r", "b", []]],
+        [["r", "b", [1]], ["r", "a", []]],
+        count=3,
+    )
+    analysis = analyse(from_history(history), LISTS, Options(("consistent-view",)))
+    assert analysis.valid == "unknown"
+    assert analysis.unsure == ("G-single-item",)
+
+
+def test_if_inference_is_cut_short_what_was_not_found_is_not_ruled_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registers, "WORK_MAX", 3)
+    # x = 1 is before x = 2, since y carried the news of the one to the writer of the other.
+    news = [[["w", "x", 1], ["w", "y", 1]], [["r", "y", 1], ["w", "x", 2]]]
+    stale = from_history(all_at_once(*news, [["r", "x", 2], ["w", "z", 1]], [["r", "z", 1], ["r", "x", 1]]))
+    analysis = analyse(stale, REGISTERS, Options(("serializable",)))
+    assert analysis.valid == "unknown"
+    assert "order 4 transactions wrote would take too long" in analysis.verdict().summary
+    # What reads name is known all the same.
+    assert analyse(stale, REGISTERS, Options(("read-committed",))).valid == "valid"
+    circle = all_at_once([["w", "x", 1], ["r", "y", 1]], [["w", "y", 1], ["r", "x", 1]])
+    assert analyse(from_history(circle), REGISTERS, Options(("serializable",))).valid == "invalid"
 
 
 def test_an_unsure_search_makes_the_verdict_unknown_only_if_it_matters() -> None:
