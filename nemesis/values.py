@@ -96,6 +96,20 @@ def wrong(f: str, value: Any, nodes: Collection[str]) -> str | None:
     raise AssertionError(order)
 
 
+def hits(value: Any) -> bool:
+    """Whether a fault that was done, as its completion says it, was done to anything.
+
+    Who was to be hit may not have been running, and what was to rot may not have been there.
+    """
+    if not isinstance(value, Mapping):
+        return True
+    damaged = value.get("damaged")
+    if isinstance(damaged, Mapping):
+        return any(what is not None for what in damaged.values())
+    whom = [value[name] for name in ("cut", "links", "nodes", "clocks", "leader") if name in value]
+    return not whom or any(whom)
+
+
 def _wrong_links(links: Iterable[tuple[str, str]], nodes: Collection[str]) -> str | None:
     for sender, receiver in links:
         if sender == receiver or sender not in nodes or receiver not in nodes:

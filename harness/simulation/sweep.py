@@ -20,6 +20,7 @@ from harness.cli import workload as workload_of
 from harness.simulation.scenario import Scenario, Simulated, encode, simulate_seed
 from harness.store import Outcome, TestRecord
 from harness.systems import Reads
+from nemesis import values
 
 RATES = (10.0, 20.0, 20.0, 60.0, 200.0)
 """Operations per second: where much is to happen in a run, and where operations are to meet each other."""
@@ -82,7 +83,7 @@ class Seed(msgspec.Struct, frozen=True):
     """Of a failure."""
     operations: int
     reached: dict[str, int]
-    """Faults that were injected and departures that happened, by kind."""
+    """Faults that hit anything and departures that happened, by kind."""
     virtual_seconds: float
     seconds: float
 
@@ -150,18 +151,20 @@ def run_seed(plan: Plan, workload: str, seed: int) -> Seed:
         played.results.summary,
         played.scenario if played.failure else None,
         played.results.operations,
-        _reached(played),
+        reached(played),
         played.seconds,
         time.monotonic() - began,
     )
 
 
-def _reached(played: Simulated) -> dict[str, int]:
-    reached = Counter(fault.kind for fault in played.scenario.faults if fault.f.startswith("start-"))
-    reached.update(departed.kind for departed in played.scenario.departures)
-    reached.update({"core": bool(played.scenario.left_out)})
-    reached.update({"trap sprung": played.traps_sprung})
-    return {what: count for what, count in reached.items() if count}
+def reached(played: Simulated) -> dict[str, int]:
+    """Faults that hit anything and departures that happened, by kind."""
+    faults = [fault for fault in played.scenario.faults if fault.f.startswith("start-")]
+    counts = Counter(fault.kind for fault in faults if values.hits(fault.value))
+    counts.update(departed.kind for departed in played.scenario.departures)
+    counts.update({"core": bool(played.scenario.left_out)})
+    counts.update({"trap sprung": played.traps_sprung})
+    return {what: count for what, count in counts.items() if count}
 
 
 def sweep(

@@ -10,8 +10,8 @@ import pytest
 
 import workloads
 from harness.cli import main
-from harness.simulation.scenario import read, simulate
-from harness.simulation.sweep import Plan, parse_seeds, run_seed, sweep
+from harness.simulation.scenario import Fault, Scenario, read, simulate
+from harness.simulation.sweep import Plan, parse_seeds, reached, run_seed, sweep
 
 if TYPE_CHECKING:
     from tests.simulation.conftest import Play
@@ -51,6 +51,13 @@ def test_failures_are_kept_as_scenarios_that_fail_again(tmp_path: Path) -> None:
     for seed in range(2):
         scenario = read(tmp_path / f"register-{seed}.json")
         assert scenario.failure == simulate(scenario).failure == "invalid: Equal States"
+
+
+def test_a_fault_that_hit_nobody_is_not_among_those_that_were_reached() -> None:
+    faults = [Fault(0.2, "start-kill", {"nodes": ["n3"]}), Fault(0.4, "start-kill", {"nodes": []})]
+    faults += [Fault(0.6, "start-pause", {"nodes": ["n3"]})]  # it is dead
+    scenario = Scenario(workload="register", nodes=3, servers=3, time_limit=1.0, faults=faults, final=False)
+    assert reached(simulate(scenario)) == {"kill": 1}
 
 
 def test_what_cannot_be_set_up_is_no_valid_seed() -> None:
