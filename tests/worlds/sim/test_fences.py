@@ -192,6 +192,29 @@ def test_a_process_has_its_own_number_command_line_and_environment(simulate: Sim
     assert not os.environ.keys() & {"ADDED", "WHEN"}
 
 
+def test_a_process_has_a_host_name_of_its_own_and_lives_in_utc_wherever_it_is_simulated(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask() -> Any:
+        return (
+            socket.gethostname(),
+            time.strftime("%Z"),
+            time.timezone,
+            datetime.datetime.fromtimestamp(0).hour,  # noqa: DTZ006 (the zone is what is asked for)
+        )
+
+    monkeypatch.setenv(
+        "TZ", "Asia/Kolkata" if Path("/usr/share/zoneinfo/Asia/Kolkata").exists() else "XYZ-5:30"
+    )
+    time.tzset()
+    before = time.timezone
+    assert before != 0
+    assert in_a_process(simulate, ask)[0] == ("n1", "UTC", 0, 0)
+    assert time.timezone == before and os.environ["TZ"]
+    monkeypatch.undo()
+    time.tzset()
+
+
 def test_the_time_is_the_nodes(simulate: Simulate) -> None:
     def call() -> Any:
         return (
