@@ -9,6 +9,7 @@ The file is JSON. Times are seconds since the first operation, with nanoseconds 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -246,12 +247,12 @@ class Simulated:
 
 
 def simulate(scenario: Scenario) -> Simulated:
-    """Run it."""
+    """Run it. Raises KeyboardInterrupt if Ctrl-C cut it short: what a part of a run shows is chance."""
     return _simulate(scenario.test(), scenario.record("sim"), scenario.departed())
 
 
 def simulate_seed(record: TestRecord) -> Simulated:
-    """Run what the record's seed draws."""
+    """Run what the record's seed draws. Raises as `simulate` does."""
     return _simulate(test_of(record), record, None)
 
 
@@ -261,7 +262,12 @@ def _simulate(
     world, phases = Sim(departures), Phases()
     with TemporaryDirectory(prefix="splitbrain-") as folder:
         directory = Path(folder)
-        problems = run_in(test, world, directory, phases)
+        try:
+            problems = run_in(test, world, directory, phases)
+        except asyncio.CancelledError:  # in the set-up, or by a second Ctrl-C
+            raise KeyboardInterrupt from None
+        if any(problem.kind == "interrupted" for problem in problems):
+            raise KeyboardInterrupt
         # `History.read` would come back to the file, which is gone by then.
         history = History(decode_lines((directory / "history.jsonl").read_bytes()))
     results = judge(history, checkers_of(test), problems, test.nemesis.safety_only)

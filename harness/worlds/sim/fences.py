@@ -14,7 +14,7 @@ Rules
 4. A module that is imported, which happens once and to whoever is the first, draws from a stream that goes by
    its name, so that it draws the same whoever that is. One of Python's library draws from the machine: it may
    be a key that the harness uses, too.
-5. The harness's own code, between the processes' callbacks, does what it likes.
+5. The harness's own code, between the processes' callbacks or in another thread, does what it likes.
 
 Python has no single place for this. Functions that are looked up in their module at every call are
 replaced, and what is implemented in C and opens files or sockets is caught by an audit hook (PEP 578; such a
@@ -170,7 +170,7 @@ def _to_zone(zone: str | None) -> str | None:
 
 def _running() -> Process | None:
     """Whose code calls. (A fence that a module took for itself may outlive its simulation.)"""
-    return None if _fenced is None else _fenced.running
+    return None if _fenced is None else _fenced.asking()
 
 
 def _asking() -> Process | None:

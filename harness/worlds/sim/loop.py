@@ -28,6 +28,7 @@ import gc
 import heapq
 import signal
 import sys
+import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -171,6 +172,13 @@ class SimulatedLoop(Endpoints):
                         self.remove_signal_handler(number)
                     asyncio.set_event_loop(None)
                     self.close()
+
+    def asking(self) -> Process | None:
+        """Whose callback is running, if it is what calls this.
+
+        Other threads are the harness's: a checker that was given up and goes on, or a progress bar.
+        """
+        return self.running if self._thread_id == threading.get_ident() else None  # type: ignore[attr-defined]
 
     def fail(self, error: BaseException) -> None:
         """Have `run` raise this, after the present callback."""

@@ -177,6 +177,33 @@ def test_the_harness_may_do_all_of_it_also_in_the_middle_of_a_processs_callback(
     assert done == [None] * 3
 
 
+def test_other_threads_are_no_part_of_the_process_that_runs(simulate: Simulate) -> None:
+    """A checker that was given up may go on while the next seed is simulated, and a progress bar does."""
+    begun, done, came = threading.Event(), threading.Event(), []
+
+    def checker() -> None:
+        begun.wait()
+        try:
+            with open(os.devnull) as file:
+                came.extend([file.read(), time.time() > 0, sys.argv, os.getpid() == 42])
+        except BaseException as error:
+            came.append(error)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=checker)
+    thread.start()
+
+    def wait() -> float:
+        begun.set()
+        done.wait()
+        return time.time()
+
+    assert in_a_process(simulate, wait) == [0.0, "went on"], "the time of a process without a clock"
+    thread.join()
+    assert came[:2] == ["", True] and came[3] is False
+
+
 def test_a_process_has_its_own_number_command_line_and_environment(simulate: Simulate) -> None:
     def call() -> Any:
         os.environ["ADDED"] = "by itself"
