@@ -395,8 +395,10 @@ class _Environment(MutableMapping[str, str]):
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    process = _running()
-    if process is None or event not in _AUDITED or _innocent():
+    if event not in _AUDITED:
+        return
+    process = _asking()
+    if process is None:
         return
     reads = event in _READING or (event == "open" and not args[2] & _WRITING)
     if not (process.starting and reads):

@@ -280,6 +280,9 @@ class End(asyncio.Transport):
         elif loop.now_ns - self._stuck_since_ns >= UNACKNOWLEDGED_NS_MAX:
             self._break(error(errno.ETIMEDOUT))
         else:
+            # Only the first is sent again until something is acknowledged, and it may get there all the same.
+            if self._flight and self._unacknowledged_since_ns is None and self.wire.passes():
+                self._pass()
             self._retransmit_ns *= 2
             again_ns = min(loop.now_ns + self._retransmit_ns, self._stuck_since_ns + UNACKNOWLEDGED_NS_MAX)
             loop.at(again_ns, self._retransmit, context=_KERNEL)

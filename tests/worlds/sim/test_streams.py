@@ -228,6 +228,39 @@ def test_what_arrives_and_cannot_be_acknowledged_has_arrived_and_the_stream_brea
     on_net(scenario)
 
 
+def test_what_was_held_arrives_once_its_own_direction_is_healed_and_no_more_until_it_is_acknowledged(
+    on_net: OnNet,
+) -> None:
+    async def scenario(net: Net) -> None:
+        others = await net.serve("n3")
+        ours, theirs = await joined(net)
+        net.cut("n1>n2", "n2>n1")
+        ours.transport.write(b"first")
+        ours.transport.write(b"second")
+        await net.until(2)
+        net.cut("n2>n1")
+        await net.until(10)
+        assert theirs.heard() == ["first"]
+        assert ours.heard() == ["lost: TimeoutError"]
+        assert 6 <= ours.when("lost: TimeoutError") <= 6.2
+
+        ours = await net.dial("n1", "n3")
+        await net.until(11)
+        net.cut("n1>n3", "n3>n1")
+        ours.transport.write(b"first")
+        ours.transport.write(b"second")
+        await net.until(12)
+        net.cut("n3>n1")
+        await net.until(14)
+        assert others[0].heard() == ["first"]
+        net.cut()
+        await net.until(20)
+        assert others[0].heard() == ["first", "second"]
+        assert ours.heard() == []
+
+    on_net(scenario)
+
+
 def test_an_acknowledgement_that_passes_between_two_cuts_counts(on_net: OnNet) -> None:
     async def scenario(net: Net) -> None:
         ours, theirs = await joined(net)
