@@ -20,10 +20,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-import nemesis
-from harness import registry
+from harness import fault_values
 from harness.cli import checkers_of, test_of
 from harness.cli import workload as workload_of
+from harness.faults import FAULTS
 from harness.generator import Operation, nanoseconds
 from harness.history import History
 from harness.history.op import decode_lines
@@ -36,7 +36,6 @@ from harness.systems import Reads
 from harness.test import Script, Test
 from harness.worlds.sim import Sim
 from harness.worlds.sim.departures import Departure, Kind
-from nemesis import values
 
 VERSION = 1
 
@@ -184,21 +183,14 @@ def _wrong(scenario: Scenario) -> Iterator[str]:
     for name in ("rate", "time_limit", "operation_timeout"):
         if not getattr(scenario, name) > 0:
             yield f"{name} is {getattr(scenario, name):g}; it must be more than 0"
-    try:
-        workload_of(scenario.workload)
-        registry.system(scenario.system)
-    except registry.UnknownName as error:
-        yield str(error)
     nodes = [f"n{number}" for number in range(1, scenario.nodes + 1)]
     for number, invocation in enumerate(scenario.operations):
         if not 0 <= invocation.thread < scenario.concurrency:
             yield f"operation {number}: thread {invocation.thread} of {scenario.concurrency}"
-    kinds = nemesis.registry()
     for number, fault in enumerate(scenario.faults):
-        verb, _, kind = fault.f.partition("-")
-        if verb not in ("start", "stop") or kind not in kinds:
-            yield f"fault {number}: no {fault.f!r}; there are start- and stop- of {', '.join(kinds)}"
-        elif why := values.wrong(fault.f, fault.value, nodes):
+        if fault.f not in FAULTS:
+            yield f"fault {number}: no {fault.f!r}; there are {', '.join(sorted(FAULTS))}"
+        elif why := fault_values.wrong(fault.f, fault.value, nodes):
             yield f"fault {number}, {fault.f}: {why}"
     for number, departed in enumerate(scenario.departures):
         place = _PLACE.fullmatch(departed.place)

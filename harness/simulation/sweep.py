@@ -22,12 +22,11 @@ from random import Random
 
 import msgspec
 
-from harness import registry
+from harness import fault_values, registry
 from harness.cli import workload as workload_of
 from harness.simulation.scenario import Scenario, Simulated, encode, simulate_seed
 from harness.store import Outcome, TestRecord
 from harness.systems import Reads
-from nemesis import values
 
 RATES = (10.0, 20.0, 20.0, 60.0, 200.0)
 """Operations per second: where much is to happen in a run, and where operations are to meet each other."""
@@ -177,7 +176,7 @@ def _without_result(workload: str, seed: int, failure: str, summary: str, second
 def reached(played: Simulated) -> dict[str, int]:
     """Faults that hit anything and departures that happened, by kind."""
     faults = [fault for fault in played.scenario.faults if fault.f.startswith("start-")]
-    counts = Counter(fault.kind for fault in faults if values.hits(fault.value))
+    counts = Counter(fault.kind for fault in faults if fault_values.hits(fault.value))
     counts.update(departed.kind for departed in played.scenario.departures)
     counts.update({"core": bool(played.scenario.left_out)})
     counts.update({"trap sprung": played.traps_sprung})

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import nemesis
+from harness import fault_values
 from harness import generator as gen
 from harness.generator import Operation
 from harness.generator.simulate import invocations, perfect
@@ -19,7 +20,7 @@ from harness.systems.memory import Memory as MemorySystem
 from harness.test import Environment, Package
 from harness.worlds import CAPABILITIES, InjectionError, Link
 from harness.worlds.memory import MemoryCluster
-from nemesis import NemesisError, values
+from nemesis import NemesisError
 from nemesis.partition import TARGETS as PARTITION_TARGETS
 from nemesis.targets import PROCESS_TARGETS
 
@@ -229,7 +230,7 @@ def test_what_is_spelt_out_and_cannot_be_done_is_no_fault_that_was_done(
     ],
 )
 def test_a_fault_that_hit_nobody_is_known_by_its_completion(value: Any, hits: bool) -> None:
-    assert values.hits(value) == hits
+    assert fault_values.hits(value) == hits
 
 
 def test_a_node_that_fell_into_a_trap_and_did_not_come_back_is_told_whatever_the_reason(

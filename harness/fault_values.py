@@ -1,7 +1,8 @@
-"""What an order says when it spells out what to do, in place of a specification: whether it can be done.
+"""What an order to a nemesis says when it spells out what to do, in place of a specification: whether it can
+be done, and whether it has hit anything.
 
-A specification means something in any cluster. A value in full (in the package's docstring, what the second
-event says) names nodes, links and numbers, and comes from a file that somebody may have written by hand: a
+A specification means something in any cluster. A value in full (what a completion says: the package `nemesis`
+has the table) names nodes, links and numbers, and comes from a file that somebody may have written by hand: a
 node that is not there would be hit by nothing, and that would count as a fault.
 """
 
