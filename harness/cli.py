@@ -8,7 +8,8 @@
     splitbrain clean [--keep=N] [STORE]
 
 Exit codes: 0 valid, 1 invalid, 2 unknown, 3 no liveness, 4 an agent crashed on its own, 5 set-up or injection
-failed, 64 wrong usage, 65 broken input. With several inputs, broken input first, then the weightiest outcome.
+failed, 64 wrong usage, 65 broken input, 70 a bug of splitbrain's own. With several inputs, broken input
+first, then the weightiest outcome.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -28,12 +30,18 @@ if TYPE_CHECKING:
 
 USAGE_ERROR = 64
 BROKEN_INPUT = 65
+OWN_BUG = 70
+"""(sysexits.h: EX_SOFTWARE.) Python's own exit code for an exception is that of a broken promise."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
-    code: int = options.run(options)
+    try:
+        code: int = options.run(options)
+    except Exception:
+        traceback.print_exc()
+        return OWN_BUG
     return code
 
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.arguments import count, positive
+
 if TYPE_CHECKING:
     from harness.history import History
     from harness.progress import Phases
@@ -54,20 +56,6 @@ class _Option:
         return "splitbrain_" + self.name.replace("-", "_")
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if value <= 0:
-        raise ValueError(text)
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
 _OPTIONS = (
     _Option("world", "where nodes live: netns, sim, memory, or module:Class (default: netns, or else sim)"),
     _Option("system", "what is tested: proconsul, etcd, memory, or module:Class", _DEFAULT_SYSTEM),
@@ -82,18 +70,18 @@ _OPTIONS = (
         "crash-point, network, clock, disk (default: none)",
         "none",
     ),
-    _Option("nodes", "how many nodes (default: 5)", 5, _count),
-    _Option("servers", "how many of them are servers (default: all, at most 5)", None, _count),
-    _Option("datacenters", "how many datacenters (only 1 for now)", 1, _count),
-    _Option("concurrency", "how many clients at a time (default: 10)", 10, _count),
-    _Option("rate", "operations per second of all clients (default: the workload's)", None, _positive),
-    _Option("time-limit", "seconds of the main phase (default: the workload's)", None, _positive),
+    _Option("nodes", "how many nodes (default: 5)", 5, count),
+    _Option("servers", "how many of them are servers (default: all, at most 5)", None, count),
+    _Option("datacenters", "how many datacenters (only 1 for now)", 1, count),
+    _Option("concurrency", "how many clients at a time (default: 10)", 10, count),
+    _Option("rate", "operations per second of all clients (default: the workload's)", None, positive),
+    _Option("time-limit", "seconds of the main phase (default: the workload's)", None, positive),
     _Option("seed", "what decides all that is random (default: another one each time)", None, int),
     _Option("store", "folder of the results (default: store)", "store"),
     _Option("reads", "how clients read", "consistent", choices=("consistent", "default", "stale")),
     _Option("agent", "run this command as the system's agent, instead of its own"),
     _Option(
-        "op-timeout", "seconds until an operation's outcome counts as unknown (default: 5)", 5.0, _positive
+        "op-timeout", "seconds until an operation's outcome counts as unknown (default: 5)", 5.0, positive
     ),
 )
 
@@ -261,7 +249,7 @@ def _command(config: pytest.Config, workload: str, nemesis: str) -> list[str]:
         value = getattr(config.option, option.destination)
         if option.name not in ("workload", "nemesis", "store") and value != option.default:
             command.append(
-                f"--{option.name}={value:g}" if option.type is _positive else f"--{option.name}={value}"
+                f"--{option.name}={value:g}" if option.type is positive else f"--{option.name}={value}"
             )
     if _value(config, "stop_on_violation"):
         command.append("--stop-on-violation")

@@ -21,7 +21,7 @@ specification, the second what was really done, in full):
 | `stop-network`, `stop-clock`, `stop-disk` | `None`  | `{}`                                              |
 
 An order may also carry what a completion says, in full, in place of a specification: that is how a scenario
-repeats exactly what happened.
+repeats exactly what happened. What cannot be done (`harness.fault_values`) is an InjectionError.
 
 A fault lasts from the completion of its `start-` to that of its `stop-`. The `stop-`s after the main phase
 (`Package.final_generator`) undo whatever is left: the last of them is the final heal.
@@ -33,10 +33,11 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from harness import fault_values
 from harness import generator as gen
 from harness.generator import Operation
 from harness.test import Environment, Nemesis, Package
-from harness.worlds import CAPABILITIES
+from harness.worlds import CAPABILITIES, InjectionError
 from nemesis.schedule import Timing as Timing
 
 Factory = Callable[[int, Timing, Random], Package]
@@ -131,6 +132,8 @@ class Composed:
         self.fs = frozenset(self._by_f)
 
     async def invoke(self, environment: Environment, operation: Operation) -> Any:
+        if wrong := fault_values.wrong(operation.f, operation.value, environment.cluster.nodes):
+            raise InjectionError(wrong)
         return await self._by_f[operation.f].invoke(environment, operation)
 
 

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 from harness.generator import Operation
+from harness.raised import raised
 from harness.test import Environment, Mark, Package
 from harness.worlds import InjectionError, SetupError
 from nemesis import targets
@@ -77,17 +78,20 @@ class CrashPoint:
                     await cluster.kill(heir)
             if cluster.running(node):
                 return
-            try:
-                await system.start(cluster, environment.options, node)
-            except SetupError as error:
-                self._failed = str(error)
-            else:
-                if plan["again"] and node in plan["nodes"]:
-                    await self._set(environment, node, plan)
+            await system.start(cluster, environment.options, node)
+            # It may have ended at once, as the world reports then.
+            if plan["again"] and node in plan["nodes"] and cluster.running(node):
+                await self._set(environment, node, plan)
+
+        def started(task: asyncio.Task[None]) -> None:
+            self._boots.pop(task, None)
+            error = None if task.cancelled() else task.exception()
+            if error is not None:  # whatever it is: a node that was to be there is not
+                self._failed = str(error) if isinstance(error, SetupError) else raised(error)
 
         task = asyncio.get_running_loop().create_task(start())
         self._boots[task] = None
-        task.add_done_callback(lambda done: self._boots.pop(task, None))
+        task.add_done_callback(started)
 
     async def _stop(self, environment: Environment) -> Any:
         for task in list(self._boots):

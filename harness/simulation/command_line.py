@@ -1,16 +1,20 @@
 """`splitbrain sweep`, `replay` and `shrink`.
 
-Exit codes are those of `splitbrain check`; of a sweep, that of the weightiest outcome.
+Exit codes are those of `splitbrain check`; of a sweep, that of the weightiest outcome; 130 after Ctrl-C, but
+for a sweep that had found a failure by then.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import shlex
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from harness.arguments import count, positive
 
 if TYPE_CHECKING:
     from harness.simulation.scenario import Scenario
@@ -18,13 +22,15 @@ if TYPE_CHECKING:
 
 USAGE_ERROR = 64
 BROKEN_INPUT = 65
+INTERRUPTED = 130
+"""As a shell says of what SIGINT has ended."""
 
 
 def add(commands: Any) -> None:
     """Add the three commands to the parser's."""
     sweep = commands.add_parser("sweep", help="run many seeds in the simulator, and keep every failure")
     sweep.add_argument("--seeds", required=True, metavar="A:B", help="from A up to, and without, B; or one")
-    sweep.add_argument("--jobs", type=int, help="processes (default: one per core)")
+    sweep.add_argument("--jobs", type=count, help="processes (default: one per core)")
     sweep.add_argument(
         "--failures",
         type=Path,
@@ -43,7 +49,7 @@ def add(commands: Any) -> None:
 
     shrink = commands.add_parser("shrink", help="make a failing scenario small, and print it as a test")
     shrink.add_argument("scenario", metavar="SCENARIO|SEED", help="a scenario's JSON file, or a seed")
-    shrink.add_argument("--runs", type=int, metavar="N", help="how many runs it may take (default: 1500)")
+    shrink.add_argument("--runs", type=count, metavar="N", help="how many runs it may take (default: 1500)")
     shrink.add_argument("--out", type=Path, metavar="FILE", help="where the small scenario goes")
     _add_plan(shrink, workload="register")
     shrink.set_defaults(run=_shrink)
@@ -57,24 +63,34 @@ def _add_plan(parser: argparse.ArgumentParser, workload: str) -> None:
     parser.add_argument("--system", default="proconsul", help="also module:Class (default: proconsul)")
     parser.add_argument("--agent", help="run this command as the system's agent")
     parser.add_argument("--reads", default="consistent", choices=("consistent", "default", "stale"))
-    parser.add_argument("--nodes", type=int, default=5)
-    parser.add_argument("--servers", type=int)
-    parser.add_argument("--concurrency", type=int, default=10)
-    parser.add_argument("--rate", type=float, metavar="HZ")
-    parser.add_argument("--time-limit", type=float, metavar="SECONDS")
-    parser.add_argument("--op-timeout", type=float, default=5.0, metavar="SECONDS")
+    parser.add_argument("--nodes", type=count, default=5)
+    parser.add_argument("--servers", type=count)
+    parser.add_argument("--concurrency", type=count, default=10)
+    parser.add_argument("--rate", type=positive, metavar="HZ")
+    parser.add_argument("--time-limit", type=positive, metavar="SECONDS")
+    parser.add_argument("--op-timeout", type=positive, default=5.0, metavar="SECONDS")
     parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE")
 
 
 def _plan(options: argparse.Namespace) -> Plan:
+    """Raises ValueError."""
     import workloads
     from harness.simulation.sweep import Plan
 
+    if options.servers is not None and options.servers > options.nodes:
+        raise ValueError(f"--servers={options.servers}: there are only {options.nodes} nodes")
+    for setting in options.setting:
+        if "=" not in setting:
+            raise ValueError(f"--setting={setting}: must be NAME=VALUE")
+    try:
+        agent = shlex.split(options.agent) if options.agent else None
+    except ValueError as error:
+        raise ValueError(f"--agent={options.agent}: {error}") from error
     return Plan(
         workloads=tuple(workloads.named(options.workload)),
         nemesis=options.nemesis,
         system=options.system,
-        agent=shlex.split(options.agent) if options.agent else None,
+        agent=agent,
         reads=options.reads,
         nodes=options.nodes,
         servers=options.servers or min(options.nodes, 5),
@@ -119,8 +135,11 @@ def _sweep(options: argparse.Namespace) -> int:
                 )
     except (ValueError, UnknownName, NemesisError) as error:
         return _complain(f"splitbrain sweep: {error}", USAGE_ERROR)
+    if options.failures.exists() and not options.failures.is_dir():
+        return _complain(f"splitbrain sweep: --failures={options.failures}: is no folder", USAGE_ERROR)
     console = Console(highlight=False)
     told = 0.0
+    tally, interrupted = Tally(), False
     with Live("", console=console, transient=True, refresh_per_second=4) as live:
 
         def on_seed(seed: Seed, tally: Tally) -> None:
@@ -134,11 +153,18 @@ def _sweep(options: argparse.Namespace) -> int:
                 told = time.monotonic()
                 console.print(tally.line())
 
-        tally = sweep(plan, seeds, jobs=options.jobs, failures=options.failures, on_seed=on_seed)
+        try:
+            sweep(plan, seeds, jobs=options.jobs, failures=options.failures, on_seed=on_seed, tally=tally)
+        except KeyboardInterrupt:
+            interrupted = True
     for line in tally.lines():
         _say(line)
-    if tally.failures:
+    if tally.kept:
         _say(f"scenarios of the failures are in {options.failures}: splitbrain shrink makes them small")
+    if interrupted:
+        _say("stopped by Ctrl-C before all seeds were run")
+        if not tally.failures:
+            return INTERRUPTED
     return EXIT_CODES[weightiest(tally.outcomes)]
 
 
@@ -147,6 +173,7 @@ def _sweep(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     from harness import registry
+    from harness.recorder import Unwritable
     from harness.simulation import words
     from harness.simulation.replay import replay
     from harness.simulation.scenario import BrokenScenario, read
@@ -160,8 +187,10 @@ def _replay(options: argparse.Namespace) -> int:
         directory, results, notes = replay(scenario, options.world, options.store)
     except BrokenScenario as error:
         return _complain(f"splitbrain replay: {error}", BROKEN_INPUT)
-    except (registry.UnknownName, NemesisError, StoreError, OSError) as error:
+    except (registry.UnknownName, NemesisError, StoreError, Unwritable, OSError) as error:
         return _complain(f"splitbrain replay: {error}", USAGE_ERROR)
+    except asyncio.CancelledError:  # before the first operation, or by a second Ctrl-C
+        return _complain("splitbrain replay: stopped by Ctrl-C", INTERRUPTED)
     for note in notes:
         _say(f"note: {note}")
     _say(f"{results.outcome}: {results.summary}")
@@ -180,30 +209,52 @@ def _shrink(options: argparse.Namespace) -> int:
     from harness.simulation.shrink import RUNS_MAX, NotFailing, shrink
     from nemesis import NemesisError
 
+    small: Scenario | None = None
+
     def on_progress(scenario: Scenario, runs: int) -> None:
+        nonlocal small
+        small = scenario
         sys.stderr.write(f"\r{runs:5} runs: {scenario.size()}".ljust(79))
         sys.stderr.flush()
 
-    path = Path(options.scenario)
+    path, record, interrupted = Path(options.scenario), None, False
     try:
         if options.scenario.isdecimal():
             plan = _plan(options)
             if len(plan.workloads) != 1:
                 return _complain("splitbrain shrink: a seed needs one --workload", USAGE_ERROR)
-            scenario = simulate_seed(plan.record(plan.workloads[0], int(options.scenario))).scenario
+            record = plan.record(plan.workloads[0], int(options.scenario))
             path = Path(f"{workload(plan.workloads[0]).name}-{options.scenario}.json")
         else:
             scenario = read(path)
-        small = shrink(scenario, runs_max=options.runs or RUNS_MAX, on_progress=on_progress)
-    except (BrokenScenario, OSError) as error:
+    except BrokenScenario as error:
         return _complain(f"splitbrain shrink: {error}", BROKEN_INPUT)
+    except (UnknownName, ValueError, OSError) as error:
+        return _complain(f"splitbrain shrink: {error}", USAGE_ERROR)
+    out = options.out or path.with_suffix(".small.json")
+    if not out.parent.is_dir():  # told before it takes minutes
+        return _complain(f"splitbrain shrink: {out}: there is no folder {out.parent}", USAGE_ERROR)
+    try:
+        if record is not None:
+            scenario = simulate_seed(record).scenario
+        small = shrink(scenario, runs_max=options.runs or RUNS_MAX, on_progress=on_progress)
     except (NotFailing, UnknownName, NemesisError) as error:
         return _complain(f"splitbrain shrink: {error}", USAGE_ERROR)
+    except KeyboardInterrupt:
+        if small is None:
+            return _complain("splitbrain shrink: stopped by Ctrl-C before anything was found", INTERRUPTED)
+        interrupted = True
     sys.stderr.write("\n")
-    out = options.out or path.with_suffix(".small.json")
-    out.write_bytes(encode(small))
-    _say(words.script(small, simulate(small)))
+    try:
+        out.write_bytes(encode(small))
+        kept = f"scenario: {out}"
+    except OSError as error:  # what was found must not be lost: it is in the test, too
+        kept = f"the scenario could not be written: {error}"
+    _say(words.script(small, None if interrupted else simulate(small)))
     _say("")
     _say(words.test(small))
-    _say(f"scenario: {out}")
+    _say(kept)
+    if interrupted:
+        _say("stopped by Ctrl-C: it may become smaller yet")
+        return INTERRUPTED
     return 0

@@ -9,15 +9,21 @@ The file is JSON. Times are seconds since the first operation, with nanoseconds 
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from harness import fault_values
 from harness.cli import checkers_here, test_of
 from harness.cli import workload as workload_of
+from harness.faults import FAULTS
 from harness.generator import Operation, nanoseconds
 from harness.history import History
 from harness.history.op import decode_lines
@@ -29,7 +35,7 @@ from harness.store import Results, TestRecord
 from harness.systems import Reads
 from harness.test import Script, Test
 from harness.worlds.sim import Sim
-from harness.worlds.sim.departures import Departure
+from harness.worlds.sim.departures import Departure, Kind
 
 VERSION = 1
 
@@ -40,10 +46,10 @@ class BrokenScenario(Exception):
     """The file is no scenario: the message names it, and what is wrong in it."""
 
 
-class Fault(msgspec.Struct, frozen=True, array_like=True):
+class Fault(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The nemesis's, written [at, f, value]; the value in full, as the package `nemesis` says."""
 
-    at: float
+    at: Annotated[float, msgspec.Meta(ge=0)]
     f: str
     value: Any = None
 
@@ -53,16 +59,16 @@ class Fault(msgspec.Struct, frozen=True, array_like=True):
         return self.f.partition("-")[2]
 
 
-class Departed(msgspec.Struct, frozen=True, array_like=True):
+class Departed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What did not go its ordinary way, written [place, number, kind, delay in ms]."""
 
     place: str
-    number: int
-    kind: str
-    delay_ms: float = 0.0
+    number: Annotated[int, msgspec.Meta(ge=1)]
+    kind: Kind
+    delay_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
-class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One simulated run."""
 
     version: int = VERSION
@@ -129,39 +135,73 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     def test(self, world: str = "sim") -> Test:
         """The test that repeats it. Raises `registry.UnknownName` or `nemesis.NemesisError`."""
         test = test_of(self.record(world))
-        faults = [Operation(fault.f, fault.value, time=nanoseconds(fault.at)) for fault in self.faults]
+        # A hand may have added to them at the end, and whatever comes first is waited for.
+        operations = tuple(sorted(self.operations, key=attrgetter("at")))
+        faults = [
+            Operation(fault.f, fault.value, time=nanoseconds(fault.at))
+            for fault in sorted(self.faults, key=attrgetter("at"))
+        ]
         core = Operation("start-kill", {"nodes": self.left_out}) if self.left_out else None
         return replace(
             test,
-            script=Script(Scripted(tuple(self.operations)), faults, self.final),
+            script=Script(Scripted(operations), faults, self.final),
             nemesis=replace(test.nemesis, core=core, safety_only=self.safety_only),
         )
 
     def departed(self) -> dict[tuple[str, int], Departure]:
         """The departures, as the sim world takes them."""
         return {
-            (one.place, one.number): Departure(one.kind, round(one.delay_ms * MILLISECOND_NS))  # type: ignore[arg-type]
+            (one.place, one.number): Departure(one.kind, round(one.delay_ms * MILLISECOND_NS))
             for one in self.departures
         }
+
+
+_PLACE = re.compile(r"(\S+)>(\S+) (?:datagram|stream)|(\S+) sync")
+"""Of a departure: `harness.worlds.sim.departures`."""
 
 
 def read(path: Path) -> Scenario:
     """The scenario in a file. Raises BrokenScenario; OSError if there is no such file."""
     try:
         scenario = msgspec.json.decode(path.read_bytes(), type=Scenario)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BrokenScenario(f"{path}: {error}") from error
     if scenario.version != VERSION:
         raise BrokenScenario(f"{path}: version {scenario.version}; this program knows version {VERSION}")
+    for wrong in _wrong(scenario):
+        raise BrokenScenario(f"{path}: {wrong}")
+    return scenario
+
+
+def _wrong(scenario: Scenario) -> Iterator[str]:
+    """What cannot be, though it has the right types."""
     for name, least in (("nodes", 1), ("servers", 1), ("concurrency", 1)):
         if getattr(scenario, name) < least:
-            raise BrokenScenario(f"{path}: {name} is {getattr(scenario, name)}; at least {least} is needed")
+            yield f"{name} is {getattr(scenario, name)}; at least {least} is needed"
+    if scenario.servers > scenario.nodes:
+        yield f"servers is {scenario.servers}; there are only {scenario.nodes} nodes"
+    for name in ("rate", "time_limit", "operation_timeout"):
+        if not getattr(scenario, name) > 0:
+            yield f"{name} is {getattr(scenario, name):g}; it must be more than 0"
+    nodes = [f"n{number}" for number in range(1, scenario.nodes + 1)]
     for number, invocation in enumerate(scenario.operations):
         if not 0 <= invocation.thread < scenario.concurrency:
-            raise BrokenScenario(
-                f"{path}: operation {number}: thread {invocation.thread} of {scenario.concurrency}"
+            yield f"operation {number}: thread {invocation.thread} of {scenario.concurrency}"
+    for number, fault in enumerate(scenario.faults):
+        if fault.f not in FAULTS:
+            yield f"fault {number}: no {fault.f!r}; there are {', '.join(sorted(FAULTS))}"
+        elif why := fault_values.wrong(fault.f, fault.value, nodes):
+            yield f"fault {number}, {fault.f}: {why}"
+    for number, departed in enumerate(scenario.departures):
+        place = _PLACE.fullmatch(departed.place)
+        if place is None or not {name for name in place.groups() if name} <= {*nodes}:
+            yield (
+                f"departure {number}: no place {departed.place!r}; places are 'n1>n2 datagram', "
+                f"'n1>n2 stream' and 'n1 sync', of n1 to {nodes[-1]}"
             )
-    return scenario
+    for name in scenario.left_out:
+        if name not in nodes:
+            yield f"left_out: there is no node {name}"
 
 
 def encode(scenario: Scenario) -> bytes:
@@ -199,12 +239,12 @@ class Simulated:
 
 
 def simulate(scenario: Scenario) -> Simulated:
-    """Run it."""
+    """Run it. Raises KeyboardInterrupt if Ctrl-C cut it short: what a part of a run shows is chance."""
     return _simulate(scenario.test(), scenario.record("sim"), scenario.departed())
 
 
 def simulate_seed(record: TestRecord) -> Simulated:
-    """Run what the record's seed draws."""
+    """Run what the record's seed draws. Raises as `simulate` does."""
     return _simulate(test_of(record), record, None)
 
 
@@ -214,7 +254,12 @@ def _simulate(
     world, phases = Sim(departures), Phases()
     with TemporaryDirectory(prefix="splitbrain-") as folder:
         directory = Path(folder)
-        problems = run_in(test, world, directory, phases)
+        try:
+            problems = run_in(test, world, directory, phases)
+        except asyncio.CancelledError:  # in the set-up, or by a second Ctrl-C
+            raise KeyboardInterrupt from None
+        if any(problem.kind == "interrupted" for problem in problems):
+            raise KeyboardInterrupt
         # `History.read` would come back to the file, which is gone by then.
         history = History(decode_lines((directory / "history.jsonl").read_bytes()))
     results = judge(history, checkers_here(test), problems, test.nemesis.safety_only)

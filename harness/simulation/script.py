@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -10,10 +10,10 @@ from harness.generator import PENDING, Context, Generator, Operation, Step, nano
 from harness.history import Op
 
 
-class Invocation(msgspec.Struct, frozen=True, array_like=True):
+class Invocation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A client's operation, written [at, thread, f, key, value]; `at` in seconds."""
 
-    at: float
+    at: Annotated[float, msgspec.Meta(ge=0)]
     thread: int
     f: str
     key: int | str | None = None

@@ -1,21 +1,28 @@
-"""Many seeds, over all cores: what was reached, how fast, and every failure kept as a scenario."""
+"""Many seeds, over all cores: what was reached, how fast, and every failure kept as a scenario.
+
+A sweep goes on whatever becomes of one seed: a bug of the simulator's own, the death of the process that ran
+it, a scenario that cannot be written are each told with the seed that it was. Ctrl-C ends it, with what is
+known by then.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 import msgspec
 
-from harness import registry
+from harness import fault_values, registry
 from harness.cli import workload as workload_of
 from harness.simulation.scenario import Scenario, Simulated, encode, simulate_seed
 from harness.store import Outcome, TestRecord
@@ -82,7 +89,7 @@ class Seed(msgspec.Struct, frozen=True):
     """Of a failure."""
     operations: int
     reached: dict[str, int]
-    """Faults that were injected and departures that happened, by kind."""
+    """Faults that hit anything and departures that happened, by kind."""
     virtual_seconds: float
     seconds: float
 
@@ -99,6 +106,10 @@ class Tally:
     failures: dict[str, list[Seed]] = field(default_factory=dict)
     """By kind."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    kept: int = 0
+    """Scenarios that were written,"""
+    lost: list[str] = field(default_factory=list)
+    """and those that were not: the file, and why."""
 
     def add(self, seed: Seed) -> None:
         self.seeds += 1
@@ -131,6 +142,8 @@ class Tally:
             first = seeds[0]
             yield f"{failure}: {len(seeds)} of {self.seeds}, first of {first.workload}, seed {first.seed}"
             yield f"    {first.summary}"
+        if self.lost:
+            yield f"{len(self.lost)} scenarios could not be written, first {self.lost[0]}"
 
 
 def run_seed(plan: Plan, workload: str, seed: int) -> Seed:
@@ -141,7 +154,7 @@ def run_seed(plan: Plan, workload: str, seed: int) -> Seed:
     except Exception as error:
         summary = "".join(traceback.format_exception(error)[-3:])
         failure = f"simulator: {type(error).__name__}"
-        return Seed(workload, seed, "unknown", failure, summary, None, 0, {}, 0.0, time.monotonic() - began)
+        return _without_result(workload, seed, failure, summary, time.monotonic() - began)
     return Seed(
         workload,
         seed,
@@ -150,18 +163,24 @@ def run_seed(plan: Plan, workload: str, seed: int) -> Seed:
         played.results.summary,
         played.scenario if played.failure else None,
         played.results.operations,
-        _reached(played),
+        reached(played),
         played.seconds,
         time.monotonic() - began,
     )
 
 
-def _reached(played: Simulated) -> dict[str, int]:
-    reached = Counter(fault.kind for fault in played.scenario.faults if fault.f.startswith("start-"))
-    reached.update(departed.kind for departed in played.scenario.departures)
-    reached.update({"core": bool(played.scenario.left_out)})
-    reached.update({"trap sprung": played.traps_sprung})
-    return {what: count for what, count in reached.items() if count}
+def _without_result(workload: str, seed: int, failure: str, summary: str, seconds: float) -> Seed:
+    return Seed(workload, seed, "unknown", failure, summary, None, 0, {}, 0.0, seconds)
+
+
+def reached(played: Simulated) -> dict[str, int]:
+    """Faults that hit anything and departures that happened, by kind."""
+    faults = [fault for fault in played.scenario.faults if fault.f.startswith("start-")]
+    counts = Counter(fault.kind for fault in faults if fault_values.hits(fault.value))
+    counts.update(departed.kind for departed in played.scenario.departures)
+    counts.update({"core": bool(played.scenario.left_out)})
+    counts.update({"trap sprung": played.traps_sprung})
+    return {what: count for what, count in counts.items() if count}
 
 
 def sweep(
@@ -171,18 +190,37 @@ def sweep(
     jobs: int | None = None,
     failures: Path | None = None,
     on_seed: Callable[[Seed, Tally], None] = lambda seed, tally: None,
+    tally: Tally | None = None,
 ) -> Tally:
-    """Run every seed with every workload; each failure's scenario is written into `failures` at once."""
-    tally = Tally()
+    """Run every seed with every workload; each failure's scenario is written into `failures` at once.
+
+    Raises KeyboardInterrupt; what there was until then is in `tally`, if one is given.
+    """
+    tally = Tally() if tally is None else tally
     work = ((workload, seed) for seed in seeds for workload in plan.workloads)
     for done in _run_all(plan, work, jobs or _cores()):
         tally.add(done)
         if done.scenario is not None and failures is not None:
-            failures.mkdir(parents=True, exist_ok=True)
-            name = workload_of(done.workload).name
-            (failures / f"{name}-{done.seed}.json").write_bytes(encode(done.scenario))
+            _keep(done.scenario, failures / f"{workload_of(done.workload).name}-{done.seed}.json", tally)
         on_seed(done, tally)
     return tally
+
+
+def _keep(scenario: Scenario, path: Path, tally: Tally) -> None:
+    """Write the scenario, or nothing. (The disk may be full: the seed is known all the same.)"""
+    unfinished = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_bytes(encode(scenario))
+            unfinished.replace(path)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        tally.lost.append(f"{path}: {error.strerror}")
+    else:
+        tally.kept += 1
 
 
 def _cores() -> int:
@@ -197,30 +235,71 @@ def _run_all(plan: Plan, work: Iterator[tuple[str, int]], jobs: int) -> Iterator
         for workload, seed in work:
             yield run_seed(plan, workload, seed)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        pending: set[Future[Seed]] = set()
+    pool = _pool(jobs)
+    pending: dict[Future[Seed], tuple[str, int]] = {}
+    try:
+        while True:
+            suspects: list[tuple[str, int]] = []
+            # Not all at once: a sweep may be of millions of seeds.
+            while not suspects and len(pending) < 2 * jobs and (item := next(work, None)) is not None:
+                try:
+                    pending[pool.submit(run_seed, plan, *item)] = item
+                except BrokenProcessPool:
+                    suspects.append(item)
+            if not pending and not suspects:
+                return
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                item = pending.pop(future)
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    suspects.append(item)
+                else:
+                    yield result
+            if suspects:
+                # A process died, and all that was under way with it: who it was shows where each is alone.
+                suspects += pending.values()
+                pending.clear()
+                pool.shutdown()
+                for item in suspects:
+                    yield _run_alone(plan, *item)
+                pool = _pool(jobs)
+    finally:
+        for future in pending:
+            future.cancel()
+        pool.shutdown()
+
+
+def _run_alone(plan: Plan, workload: str, seed: int) -> Seed:
+    """In a process that may die of it."""
+    began = time.monotonic()
+    with _pool(1) as pool:
         try:
-            while True:
-                # Not all at once: a sweep may be of millions of seeds.
-                while len(pending) < 2 * jobs and (item := next(work, None)) is not None:
-                    pending.add(pool.submit(run_seed, plan, *item))
-                if not pending:
-                    return
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        finally:
-            for future in pending:
-                future.cancel()
+            return pool.submit(run_seed, plan, workload, seed).result()
+        except BrokenProcessPool:
+            failure, summary = (
+                "simulator: its process died",
+                "it was killed, or it crashed, as did its repetition",
+            )
+            return _without_result(workload, seed, failure, summary, time.monotonic() - began)
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    # Ctrl-C is for the process that has the workers. (A run that is under way hears of it, and ends.)
+    return ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    )
 
 
 def parse_seeds(text: str) -> Sequence[int]:
     """ "7", or "A:B" for A up to, and without, B. Raises ValueError."""
     first, colon, last = text.partition(":")
-    if not colon:
-        return range(int(first), int(first) + 1)
-    seeds = range(int(first or 0), int(last))
+    try:
+        if not colon:
+            return range(int(first), int(first) + 1)
+        seeds = range(int(first or 0), int(last))
+    except ValueError:
+        raise ValueError(f"seeds are a number, or two as A:B, not {text!r}") from None
     if not seeds:
         raise ValueError(f"no seeds from {first} up to {last}")
     return seeds

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import cli, store
-from harness.cli import BROKEN_INPUT, USAGE_ERROR
+from harness.cli import BROKEN_INPUT, OWN_BUG, USAGE_ERROR
 from harness.history import Op, encode
 from harness.history_formats import read
 from harness.store import EXIT_CODES
@@ -90,6 +90,19 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
 def test_an_unknown_model_lists_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--model=heap", str(history(tmp_path / "h.jsonl", GOOD))]) == USAGE_ERROR
     assert "no model 'heap'; there are register, cas-register" in capsys.readouterr().err
+
+
+def test_a_bug_of_splitbrains_own_does_not_read_as_a_broken_promise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("what was not foreseen")
+
+    monkeypatch.setattr("harness.judge.weightiest", broken)
+    assert (
+        cli.main(["check", str(history(tmp_path / "good.jsonl", GOOD))]) == OWN_BUG not in EXIT_CODES.values()
+    )
+    assert "RuntimeError: what was not foreseen" in capsys.readouterr().err
 
 
 def test_clean_keeps_the_newest_of_each_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 import nemesis
+from harness import fault_values
 from harness import generator as gen
 from harness.generator import Operation
 from harness.generator.simulate import invocations, perfect
 from harness.systems import Options
 from harness.systems.memory import Memory as MemorySystem
 from harness.test import Environment, Package
-from harness.worlds import CAPABILITIES, Link
+from harness.worlds import CAPABILITIES, InjectionError, Link
 from harness.worlds.memory import MemoryCluster
 from nemesis import NemesisError
 from nemesis.partition import TARGETS as PARTITION_TARGETS
@@ -32,11 +33,17 @@ def package(names: str, capabilities: frozenset[str] = ALL, nodes: int = 5) -> P
 
 
 class Watched(MemoryCluster):
-    """A cluster that remembers what was done to it."""
+    """A cluster that remembers what was done to it, and in which traps can be set."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(NODES, directory)
         self.cuts: list[frozenset[Link]] = []
+        self.traps: dict[str, Callable[[], None] | None] = {}
+
+    async def set_trap(
+        self, node: str, step: Any, record: str, sprung: Callable[[], None] | None = None
+    ) -> None:
+        self.traps[node] = sprung
 
     async def cut(self, links: Any) -> None:
         self.cuts.append(frozenset(links))
@@ -183,6 +190,68 @@ def test_the_next_leader_is_the_one_after_the_present_one_however_long_nobody_le
         told = await package(kind).nemesis.invoke(environment, Operation(f"start-{kind}", "next-leader"))
         hit = told["nodes"] if kind == "kill" else sorted({a for a, b in told["cut"] if b == "n1"})
         assert hit == ["n2"] and not answers
+
+    on_cluster(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("f", "value", "why"),
+    [
+        ("start-kill", {"nodes": ["n9"]}, "there is no node n9"),
+        ("start-pause", {}, "missing required field `nodes`"),
+        ("start-clock", {"clocks": {"n9": {"offset": 0.0, "rate": 1.0}}}, "there is no node n9"),
+        ("start-disk", {"nodes": ["n1"], "condition": "wet"}, "Invalid enum value 'wet'"),
+        ("start-network", {"links": "all", "losst": 0.1}, "losst"),
+    ],
+)
+def test_what_is_spelt_out_and_cannot_be_done_is_no_fault_that_was_done(
+    f: str, value: Any, why: str, tmp_path: Path
+) -> None:
+    async def work(cluster: Watched, environment: Environment) -> None:
+        with pytest.raises(InjectionError, match=why):
+            await package("all").nemesis.invoke(environment, Operation(f, value))
+
+    on_cluster(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("value", "hits"),
+    [
+        ({"target": "one", "nodes": []}, False),
+        ({"target": "one", "nodes": ["n1"]}, True),
+        ({"cut": []}, False),
+        ({"links": [["n1", "n2"]], "lost": 0.1}, True),
+        ({"clocks": {}}, False),
+        ({"nodes": ["n1", "n2"], "condition": "rotten", "damaged": {"n1": None, "n2": None}}, False),
+        ({"nodes": ["n1", "n2"], "condition": "rotten", "damaged": {"n1": None, "n2": "byte 7"}}, True),
+        ({"nodes": [], "step": "sent", "record": "vote", "leader": "n1"}, True),
+        ({"nodes": [], "step": "sent", "record": "vote", "leader": None}, False),
+        (None, True),
+    ],
+)
+def test_a_fault_that_hit_nobody_is_known_by_its_completion(value: Any, hits: bool) -> None:
+    assert fault_values.hits(value) == hits
+
+
+def test_a_node_that_fell_into_a_trap_and_did_not_come_back_is_told_whatever_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = {"nodes": ["n1"], "step": "sent", "record": "vote", "boot": 0.0, "again": False}
+
+    async def broken(self: MemorySystem, cluster: object, options: Options, node: str) -> None:
+        raise RuntimeError("no such luck")
+
+    async def work(cluster: Watched, environment: Environment) -> None:
+        made = package("crash-point").nemesis
+        await made.invoke(environment, Operation("start-crash-point", plan))
+        monkeypatch.setattr(MemorySystem, "start", broken)
+        await cluster.kill("n1")
+        sprung = cluster.traps["n1"]
+        assert sprung is not None
+        sprung()
+        await asyncio.sleep(0.01)
+        with pytest.raises(InjectionError, match="did not start again: RuntimeError: no such luck"):
+            await made.invoke(environment, Operation("stop-crash-point"))
 
     on_cluster(tmp_path, work)
 

@@ -9,9 +9,9 @@ Rules
 3. `sync` covers what was written before it began; what a power cut meets half-way is lost or not, as chance
    has it. `replace` is all or nothing; one that its process did not see end was done or not.
 4. A disk can be slow. On a full one appending fails, having written a part, and so does replacing; on a
-   failing one flushing does. A flush that failed has dropped what it should have written: the system shows it
-   to processes as before, and later flushes do not write it. (Rebello et al., Can Applications Recover from
-   fsync Failures?, USENIX ATC 2020.)
+   failing one flushing does, and replacing, after which the file is as it was, or new and not safe. A flush
+   that failed has dropped what it should have written: the system shows it to processes as before, and later
+   flushes do not write it. (Rebello et al., Can Applications Recover from fsync Failures?, USENIX ATC 2020.)
 5. On purpose only, a disk rots (one bit of what is safe on it changes), or it turns out that it misdirected a
    write long ago: a sector of what is safe is where another one was, and at its own place there is nothing.
    (Bairavasundaram et al., An Analysis of Data Corruption in the Storage Stack, FAST 2008.)
@@ -157,6 +157,8 @@ class Disk:
         await self._take_time()
         del self._replacing[name]
         if self.condition == "failing":
+            if self._draw(2):  # it was the directory's flush that failed
+                self._files.setdefault(name, _File()).do(change)
             raise _error(errno.EIO, name)
         file = self._files.setdefault(name, _File())
         file.do(change)
@@ -185,7 +187,7 @@ class Disk:
     def _drop(self, file: _File, count: int) -> None:
         """Of what was appended, the disk will never have but some sectors."""
         offset = 0 if file.safe is None else len(file.safe)
-        for number, change in enumerate(file.changes[:count]):
+        for number, change in enumerate(file.changes[: max(0, count)]):
             if change.kind == "append":
                 file.changes[number] = replace(change, data=self._with_holes(change.data, offset))
                 offset += len(change.data)

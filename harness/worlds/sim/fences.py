@@ -4,7 +4,8 @@ Rules
 -----
 1. What has an answer in the simulation is answered by it: the time by the node's clock, chance by the
    process's own stream (the modules `time` and `random`, `os.urandom` and what is made of it), the command
-   line, environment and process id by the process. `os._exit` and `os.abort` end it.
+   line, environment, process id and host name by the process, and `asyncio.all_tasks` by its own tasks.
+   `os._exit` and `os.abort` end it. Every node's time zone is UTC.
 2. What has none is `NotSimulated`, which names the call and what to use instead, and which ends the
    simulation, whatever the process makes of it: threads, files, sockets, children, signals, and
    `time.sleep`, which would stop everybody.
@@ -13,7 +14,7 @@ Rules
 4. A module that is imported, which happens once and to whoever is the first, draws from a stream that goes by
    its name, so that it draws the same whoever that is. One of Python's library draws from the machine: it may
    be a key that the harness uses, too.
-5. The harness's own code, between the processes' callbacks, does what it likes.
+5. The harness's own code, between the processes' callbacks or in another thread, does what it likes.
 
 Python has no single place for this. Functions that are looked up in their module at every call are
 replaced, and what is implemented in C and opens files or sockets is caught by an audit hook (PEP 578; such a
@@ -30,17 +31,19 @@ import linecache
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any
 
-from harness.worlds.sim.loop import SimulatedLoop
+from harness.worlds.sim.loop import SimulatedLoop, Task
 from harness.worlds.sim.process import Exited, Process
 
 _WAITING = "asyncio.sleep: this would stop every node"
@@ -56,6 +59,10 @@ FENCED: Mapping[str, tuple[Any, tuple[str, ...]]] = {
         time,
         ("process_time", "process_time_ns", "thread_time", "thread_time_ns", "clock_gettime",
          "clock_gettime_ns"),
+    ),
+    "time.perf_counter": (os, ("times", "getloadavg")),
+    "uuid.uuid4: this takes the machine's address and the time of whoever was the last": (
+        uuid, ("getnode", "uuid1", "uuid6", "uuid7"),
     ),
     _FILES: (os, ("stat", "lstat", "access")),
     _CHILDREN: (os, ("fork", "forkpty", "kill", "killpg")),
@@ -136,6 +143,7 @@ def fences(loop: SimulatedLoop) -> Iterator[None]:
     if not _hooked:
         sys.addaudithook(_audit)
         _hooked = True
+    zone = _to_zone("UTC")
     replaced = [(holder, name, getattr(holder, name), fence) for holder, name, fence in _replacements()]
     for holder, name, _, fence in replaced:
         setattr(holder, name, fence)
@@ -147,11 +155,22 @@ def fences(loop: SimulatedLoop) -> Iterator[None]:
         _fenced = None
         for holder, name, real, _ in replaced:
             setattr(holder, name, real)
+        _to_zone(zone)
+
+
+def _to_zone(zone: str | None) -> str | None:
+    """Change the time zone, which is C's and so everybody's; returns what it was."""
+    before = os.environ.pop("TZ", None)
+    if zone is not None:
+        os.environ["TZ"] = zone
+    if hasattr(time, "tzset"):  # not on every system
+        time.tzset()
+    return before
 
 
 def _running() -> Process | None:
     """Whose code calls. (A fence that a module took for itself may outlive its simulation.)"""
-    return None if _fenced is None else _fenced.running
+    return None if _fenced is None else _fenced.asking()
 
 
 def _asking() -> Process | None:
@@ -199,6 +218,9 @@ def _replacements() -> Iterator[tuple[Any, str, Any]]:
         if hasattr(holder, name):
             yield holder, name, _drawn(holder, name, _bytes)
     yield os, "getpid", _answering(os, "getpid", lambda process: process.number)
+    yield os, "getppid", _answering(os, "getppid", lambda process: 1)
+    yield socket, "gethostname", _answering(socket, "gethostname", lambda process: process.name)
+    yield asyncio, "all_tasks", _answering(asyncio, "all_tasks", partial(_tasks, asyncio.all_tasks))
     yield os, "_exit", _answering(os, "_exit", _exit)
     yield os, "abort", _answering(os, "abort", _abort)
     yield asyncio, "run", _answering(asyncio, "run", _run)
@@ -290,6 +312,11 @@ def _seeding(real: Callable[..., None]) -> Callable[..., None]:
     return seed
 
 
+def _tasks(real: Callable[..., set[Any]], process: Process, loop: Any = None) -> set[Any]:
+    """A process that cancels all tasks on its way out must not cancel those of the other nodes."""
+    return {task for task in real(loop) if isinstance(task, Task) and task.process is process}
+
+
 def _exit(process: Process, code: int) -> None:
     process.exit(code)
     raise Exited
@@ -368,8 +395,10 @@ class _Environment(MutableMapping[str, str]):
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    process = _running()
-    if process is None or event not in _AUDITED or _innocent():
+    if event not in _AUDITED:
+        return
+    process = _asking()
+    if process is None:
         return
     reads = event in _READING or (event == "open" and not args[2] & _WRITING)
     if not (process.starting and reads):

@@ -15,6 +15,7 @@ Rules
    (`asyncio.wait` and `TaskGroup` go through sets.)
 6. The garbage collector runs between callbacks, at fixed numbers of them, lest it decides when finalizers do.
 7. There are no threads, sockets, subprocesses or signals here: what asks for one gets an error that says so.
+8. The loop is everybody's: a process cannot stop it, and an exception handler that it sets is its own.
 
 A subclass of BaseEventLoop, so that tasks, futures, time-outs and transports are asyncio's own.
 """
@@ -27,6 +28,7 @@ import gc
 import heapq
 import signal
 import sys
+import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -39,7 +41,7 @@ import msgspec
 from harness.worlds import WorldError
 from harness.worlds.sim import graveyard
 from harness.worlds.sim.endpoints import Endpoints
-from harness.worlds.sim.process import CURRENT, Details, Process, current_process, harness_context
+from harness.worlds.sim.process import CURRENT, Details, Handler, Process, current_process, harness_context
 from harness.worlds.sim.process import Exited as Exited
 from harness.worlds.sim.process import NotSimulated as NotSimulated
 
@@ -58,6 +60,9 @@ _TIMERS_KEPT = 1000
 """Cancelled timers are dropped once so many more are set than were left the last time."""
 
 _HERE, _LIBRARY = Path(__file__).parent, Path(asyncio.__file__).parents[1]
+
+_all_tasks = asyncio.all_tasks
+"""Everybody's, whoever is running. (`fences` replaces it.)"""
 
 _TRACE_FACTOR = 0x9E3779B97F4A7C15
 _TRACE_MASK = (1 << 64) - 1
@@ -168,6 +173,13 @@ class SimulatedLoop(Endpoints):
                     asyncio.set_event_loop(None)
                     self.close()
 
+    def asking(self) -> Process | None:
+        """Whose callback is running, if it is what calls this.
+
+        Other threads are the harness's: a checker that was given up and goes on, or a progress bar.
+        """
+        return self.running if self._thread_id == threading.get_ident() else None  # type: ignore[attr-defined]
+
     def fail(self, error: BaseException) -> None:
         """Have `run` raise this, after the present callback."""
         if self._failure is None:
@@ -276,10 +288,49 @@ class SimulatedLoop(Endpoints):
             pass  # the dead complain of nothing
         elif self._over and not isinstance(task, Task):
             pass  # nor does what is collected now, and may have been theirs
+        elif process is not None and process.exception_handler is not None:
+            self._handled_by(process, process.exception_handler, context)
         elif self.on_error is not None:
             self.on_error(process, context)
         else:
             self.default_exception_handler(context)
+
+    def _handled_by(self, process: Process, handler: Handler, context: Details) -> None:
+        """By the process's own handler, in its name."""
+        before, self.running = self.running, process
+        try:
+            process.context.copy().run(handler, self, context)
+        except Exception as error:
+            message = "Unhandled error in exception handler"
+            if self.on_error is not None:
+                self.on_error(process, {"message": message, "exception": error})
+            else:
+                self.default_exception_handler({"message": message, "exception": error})
+        finally:
+            self.running = before
+
+    def set_exception_handler(self, handler: Handler | None) -> None:
+        process = current_process()
+        if process is None:
+            super().set_exception_handler(handler)
+        else:
+            process.exception_handler = handler
+
+    def get_exception_handler(self) -> Handler | None:
+        process = current_process()
+        return super().get_exception_handler() if process is None else process.exception_handler
+
+    def default_exception_handler(self, context: Details) -> None:
+        """Also what a process's own handler passes on."""
+        if self.running is not None and self.on_error is not None:
+            self.on_error(self.running, context)
+        else:
+            super().default_exception_handler(context)
+
+    def stop(self) -> None:
+        if self.running is not None:
+            raise self.refuse("loop.stop", "a return from its `main`, or os._exit")
+        super().stop()
 
     # --- Time
 
@@ -409,7 +460,7 @@ class SimulatedLoop(Endpoints):
 
     def _tasks(self) -> list[Task[Any]]:
         """All that are not done, in the order in which they were made."""
-        tasks = [task for task in asyncio.all_tasks(self) if isinstance(task, Task)]
+        tasks = [task for task in _all_tasks(self) if isinstance(task, Task)]
         return sorted(tasks, key=lambda task: task.number)
 
     def _waiting(self) -> str:

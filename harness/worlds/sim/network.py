@@ -4,7 +4,7 @@ Rules
 -----
 1. A datagram arrives once, after its link's latency and what the link's shape adds to that, unless a
    departure (`departures`) says otherwise, or the link is cut, its target off or nobody listening when it
-   arrives: then it is lost without a word.
+   arrives: then it is lost without a word. One that is too large is not sent, and its protocol is told.
 2. A stream's bytes arrive in order or not at all (`streams`). A connection attempt over a cut, or to a host
    that is off, hangs, and is repeated at TCP's intervals.
 3. A host's kernel goes on while a process is paused: it accepts connections and takes in what arrives, of
@@ -45,6 +45,9 @@ CONNECT_TRIES_NS = (0, 1 * SECOND, 3 * SECOND, 7 * SECOND, 15 * SECOND, 31 * SEC
 """When a connection is attempted (Linux: tcp_syn_retries = 6),"""
 CONNECT_NS_MAX = 127 * SECOND
 """and when the last attempt has failed."""
+
+DATAGRAM_BYTES_MAX = 65_507
+"""What a datagram can carry: 64 KiB, but for the headers."""
 
 RECEIVE_BUFFER_BYTES = 2 * 1024 * 1024
 """Of a datagram socket: what does not fit, while its process is paused, is lost."""
@@ -317,6 +320,9 @@ class DatagramSocket(asyncio.DatagramTransport):
         except OSError:  # nobody there to take it
             return
         loop, data = network.loop, bytes(data)
+        if len(data) > DATAGRAM_BYTES_MAX:
+            self._protocol.error_received(OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE)))
+            return
         wire = source.wires.get(target) or network.wire(source, target)
         arrival_ns = loop.now_ns + wire.latency_ns
         wire.datagrams += 1

@@ -55,7 +55,7 @@ class _Printed:
         self._real = real
 
     def write(self, text: str) -> int:
-        process = self._loop.running
+        process = self._loop.asking()
         if process is None:
             return self._real.write(text)
         process.log(text)
@@ -78,7 +78,7 @@ class _Router(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        process = self._loop.running
+        process = self._loop.asking()
         if process is not None and process.alive:
             process.log(self._line(process, record))
 
@@ -99,4 +99,4 @@ class _Outside(logging.Filter):
         self._loop = loop
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return self._loop.running is None
+        return self._loop.asking() is None

@@ -43,6 +43,8 @@ class Process:
         self.observer: Callable[[], None] | None = None
         """Called after each of its callbacks."""
         self.signals: dict[int, Callable[[], object]] = {}
+        self.exception_handler: Handler | None = None
+        """What it has set for what nobody handles."""
         self.stopping = False
         """Whether it was asked to end."""
         self.network: ProcessNetwork | None = None
@@ -98,3 +100,6 @@ def harness_context() -> contextvars.Context:
 
 Details = dict[str, Any]
 """What asyncio tells an exception handler."""
+
+Handler = Callable[[asyncio.AbstractEventLoop, Details], object]
+"""An exception handler."""

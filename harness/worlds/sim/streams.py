@@ -6,8 +6,9 @@ Rules
    TCP's growing intervals; a stream whose peer has acknowledged nothing for `UNACKNOWLEDGED_NS_MAX` breaks,
    as the agents' real sockets do. Its peer learns of that when it sends something itself, or asks.
 2. What arrives but cannot be acknowledged has arrived, and the sender's stream breaks all the same.
-3. Closing a stream, and the death of its process, send what the kernel has been given, and then the end; if
-   anything that arrived was not read, or if something arrives later, the peer gets a reset.
+3. Closing a stream sends what was written, and then the end; so does the death of its process, but for what
+   the kernel had not taken yet. If anything that arrived was not read, or if something arrives later, the
+   peer gets a reset.
 4. A stream that is silent while its peer may be gone asks after it (keep-alive), and breaks if nobody
    answers. So do both ends of a stream over a link that was cut.
 5. A host that has lost power says nothing more (what had left it arrives), and answers what comes in for its
@@ -145,6 +146,8 @@ class End(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         process = self.process
+        if self._ended and not self._closing:
+            raise RuntimeError("Cannot call write() after write_eof()")  # in asyncio's words
         if data and not self._closing and not self._ended and (process is None or process.alive):
             self._send(DATA, bytes(data))
 
@@ -170,11 +173,7 @@ class End(asyncio.Transport):
         if not self._closed and self._is_alive():
             self._closing = True
             self._tell_lost(None)
-            while self.get_write_buffer_size():
-                kind, data = self._flight.pop()
-                self._flight_bytes -= len(data)
-                self._sent -= 1
-                self._ended = self._ended and kind != FIN
+            self._drop_unsent()
             self._shut()
 
     def get_write_buffer_size(self) -> int:
@@ -281,6 +280,9 @@ class End(asyncio.Transport):
         elif loop.now_ns - self._stuck_since_ns >= UNACKNOWLEDGED_NS_MAX:
             self._break(error(errno.ETIMEDOUT))
         else:
+            # Only the first is sent again until something is acknowledged, and it may get there all the same.
+            if self._flight and self._unacknowledged_since_ns is None and self.wire.passes():
+                self._pass()
             self._retransmit_ns *= 2
             again_ns = min(loop.now_ns + self._retransmit_ns, self._stuck_since_ns + UNACKNOWLEDGED_NS_MAX)
             loop.at(again_ns, self._retransmit, context=_KERNEL)
@@ -387,14 +389,30 @@ class End(asyncio.Transport):
             self._end()
 
     def orphan(self) -> None:
-        """Its process is gone."""
-        if not self._closed:
+        """Its process is gone, and with it what the kernel did not have yet."""
+        self._drop_unsent()
+        if self._closed:
+            self._end()  # if it is not under way already
+        else:
             self._closing = self._closed = True
             self._shut()
+
+    def _drop_unsent(self) -> None:
+        """Forget what the process has written and the kernel has not taken."""
+        while excess := self.get_write_buffer_size():
+            kind, data = self._flight.pop()
+            if len(data) > excess:
+                self._flight.append((kind, data[:-excess]))
+                self._flight_bytes -= excess
+                return
+            self._flight_bytes -= len(data)
+            self._sent -= 1
+            self._ended = self._ended and kind != FIN
 
     def vanish(self) -> None:
         """The host has lost power: what is on its way arrives, but nothing is sent again."""
         self._closing = self._closed = True
+        self._drop_unsent()
         flight = self._flight
         self._forget()
         if not self._stuck:

@@ -560,9 +560,6 @@ def test_on_a_failing_disk_flushes_fail_and_what_they_should_have_written_is_nev
                 with pytest.raises(OSError, match="Input/output error") as failed:
                     await disk.sync("log")
                 assert (failed.value.errno, failed.value.filename) == (errno.EIO, "log")
-                with pytest.raises(OSError, match="Input/output error"):
-                    await disk.replace("other", b"new")
-                assert disk.names() == ["log"]
                 machine.disk.condition = "ordinary"
                 disk.append("log", b"b" * 100)
                 await disk.sync("log")
@@ -578,6 +575,34 @@ def test_on_a_failing_disk_flushes_fail_and_what_they_should_have_written_is_nev
     found = [outcome(seed) for seed in range(30)]
     assert all(log.startswith(b"safe ") and log.endswith(b"b" * 100) and len(log) == 2105 for log in found)
     assert sum(b"\0" in log for log in found) > 20, "holes, where the disk got nothing"
+
+
+def test_on_a_failing_disk_what_was_to_be_replaced_is_old_or_new_and_the_new_is_not_safe(
+    simulate: Simulate,
+) -> None:
+    """It may be the flush of the directory that failed, after the rename."""
+
+    def outcome(seed: int) -> tuple[bytes, bytes]:
+        async def scenario(loop: SimulatedLoop) -> tuple[bytes, bytes]:
+            machine = Machine(loop, seed)
+
+            async def work(disk: ProcessDisk) -> bytes:
+                await disk.replace("snapshot", b"old")
+                machine.disk.condition = "failing"
+                with pytest.raises(OSError, match="Input/output error") as failed:
+                    await disk.replace("snapshot", b"new")
+                assert (failed.value.errno, failed.value.filename) == (errno.EIO, "snapshot")
+                return disk.read("snapshot")
+
+            seen: bytes = await machine.begin(work)
+            machine.cut_power()
+            return seen, machine.content()["snapshot"]
+
+        result: tuple[bytes, bytes] = simulate(scenario)
+        return result
+
+    found = {outcome(seed) for seed in range(30)}
+    assert found == {(b"old", b"old"), (b"new", b"old"), (b"new", b"new")}
 
 
 def test_a_slow_disk_departs_from_its_time_now_and_then(simulate: Simulate) -> None:

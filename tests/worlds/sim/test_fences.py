@@ -177,6 +177,33 @@ def test_the_harness_may_do_all_of_it_also_in_the_middle_of_a_processs_callback(
     assert done == [None] * 3
 
 
+def test_other_threads_are_no_part_of_the_process_that_runs(simulate: Simulate) -> None:
+    """A checker that was given up may go on while the next seed is simulated, and a progress bar does."""
+    begun, done, came = threading.Event(), threading.Event(), []
+
+    def checker() -> None:
+        begun.wait()
+        try:
+            with open(os.devnull) as file:
+                came.extend([file.read(), time.time() > 0, sys.argv, os.getpid() == 42])
+        except BaseException as error:
+            came.append(error)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=checker)
+    thread.start()
+
+    def wait() -> float:
+        begun.set()
+        done.wait()
+        return time.time()
+
+    assert in_a_process(simulate, wait) == [0.0, "went on"], "the time of a process without a clock"
+    thread.join()
+    assert came[:2] == ["", True] and came[3] is False
+
+
 def test_a_process_has_its_own_number_command_line_and_environment(simulate: Simulate) -> None:
     def call() -> Any:
         os.environ["ADDED"] = "by itself"
@@ -190,6 +217,29 @@ def test_a_process_has_its_own_number_command_line_and_environment(simulate: Sim
     answer = (42, "program", ["-a"], "n1", ({**environment, "NODE": "n2"}, environment), environment)
     assert in_a_process(simulate, call, process) == [answer, "went on"]
     assert not os.environ.keys() & {"ADDED", "WHEN"}
+
+
+def test_a_process_has_a_host_name_of_its_own_and_lives_in_utc_wherever_it_is_simulated(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask() -> Any:
+        return (
+            socket.gethostname(),
+            time.strftime("%Z"),
+            time.timezone,
+            datetime.datetime.fromtimestamp(0).hour,  # noqa: DTZ006 (the zone is what is asked for)
+        )
+
+    monkeypatch.setenv(
+        "TZ", "Asia/Kolkata" if Path("/usr/share/zoneinfo/Asia/Kolkata").exists() else "XYZ-5:30"
+    )
+    time.tzset()
+    before = time.timezone
+    assert before != 0
+    assert in_a_process(simulate, ask)[0] == ("n1", "UTC", 0, 0)
+    assert time.timezone == before and os.environ["TZ"]
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_the_time_is_the_nodes(simulate: Simulate) -> None:

@@ -463,6 +463,88 @@ def test_errors_that_nobody_handles_are_told_with_whose_they_are(simulate: Simul
     )
 
 
+def test_a_process_that_cancels_all_tasks_cancels_its_own(simulate: Simulate) -> None:
+    """As many a program does on its way out."""
+    heard: list[str] = []
+
+    async def wait(name: str, seconds: float) -> None:
+        try:
+            await asyncio.sleep(seconds)
+            heard.append(f"{name} waited")
+        except asyncio.CancelledError:
+            heard.append(f"{name} was cancelled")
+            raise
+
+    async def leave() -> None:
+        kept = asyncio.create_task(wait("its own", 5.0))
+        await asyncio.sleep(1)
+        assert {task.get_coro().__name__ for task in asyncio.all_tasks()} == {"leave", "wait"}  # type: ignore[union-attr]
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.wait([kept])
+
+    async def scenario(loop: SimulatedLoop) -> None:
+        loop.start(Process("n2", 2), wait("another's", 3.0))
+        loop.start(Process("n1", 1), leave())
+        await wait("the harness", 4.0)
+
+    simulate(scenario)
+    assert heard == ["its own was cancelled", "another's waited", "the harness waited"]
+
+
+def test_a_process_cannot_stop_the_loop(simulate: Simulate) -> None:
+    async def stop() -> None:
+        asyncio.get_running_loop().stop()
+
+    async def scenario(loop: SimulatedLoop) -> None:
+        loop.start(Process("n1", 1), stop())
+        await asyncio.sleep(1)
+
+    with pytest.raises(NotSimulated, match=r"n1 calls loop\.stop at .*test_loop\.py"):
+        simulate(scenario)
+
+
+def test_an_exception_handler_that_a_process_sets_hears_of_its_own_errors_alone(simulate: Simulate) -> None:
+    told: list[tuple[str, Any]] = []
+    n1, n2 = Process("n1", 1), Process("n2", 2)
+
+    def fails(name: str) -> None:
+        raise ValueError(name)
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        told.append(("its own", str(context["exception"])))
+        assert current_process() is n1
+        loop.default_exception_handler(context)
+        if len(told) > 3:
+            raise RuntimeError("the handler itself")
+
+    async def sets() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(handle)
+        assert loop.get_exception_handler() is handle
+        loop.call_soon(fails, "n1")
+        await asyncio.sleep(1)
+        loop.call_soon(fails, "n1 again")
+
+    async def other() -> None:
+        await asyncio.sleep(0.5)
+        asyncio.get_running_loop().call_soon(fails, "n2")
+
+    async def scenario(loop: SimulatedLoop) -> None:
+        loop.on_error = lambda process, details: told.append(
+            ("nobody" if process is None else process.name, str(details["exception"]))
+        )
+        loop.start(n1, sets())
+        loop.start(n2, other())
+        await asyncio.sleep(2)
+
+    simulate(scenario)
+    first = [("its own", "n1"), ("n1", "n1"), ("n2", "n2")]
+    assert told == [
+        *first, ("its own", "n1 again"), ("n1", "n1 again"), ("n1", "the handler itself"),
+    ]  # fmt: skip
+
+
 def test_what_main_returns_and_raises_comes_out(simulate: Simulate) -> None:
     async def returns(loop: SimulatedLoop) -> int:
         return 7

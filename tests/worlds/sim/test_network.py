@@ -16,6 +16,7 @@ from harness.worlds.sim.hosts import EPHEMERAL_PORTS, Host
 from harness.worlds.sim.loop import NotSimulated
 from harness.worlds.sim.network import (
     CLIENT_LATENCY_NS,
+    DATAGRAM_BYTES_MAX,
     LATENCY_NS,
     LOCAL_LATENCY_NS,
     RECEIVE_BUFFER_BYTES,
@@ -185,8 +186,8 @@ def test_the_kernel_takes_datagrams_for_a_paused_process_as_far_as_its_buffer_go
     async def scenario(net: Net) -> None:
         sender, receiver = await net.bind("n1"), await net.bind("n2")
         net.pause("n2")
-        size = 64 * 1024
-        for number in range(50):
+        size = 32 * 1024
+        for number in range(100):
             sender.send("n2", chr(number) * size)
         await net.until(1)
         assert not receiver.received
@@ -197,6 +198,25 @@ def test_the_kernel_takes_datagrams_for_a_paused_process_as_far_as_its_buffer_go
         sender.send("n2", "room again")
         await net.until(3)
         assert receiver.heard()[-1] == "room again"
+
+    on_net(scenario)
+
+
+def test_a_datagram_that_is_too_large_is_not_sent_and_its_sender_is_told(on_net: OnNet) -> None:
+    class Sender(asyncio.DatagramProtocol):
+        def error_received(self, exc: Exception) -> None:
+            told.append(exc)
+
+    told: list[Any] = []
+
+    async def scenario(net: Net) -> None:
+        receiver, address = await net.bind("n2"), ("10.0.0.2", 7001)
+        socket = await net.on("n1", net.port("n1").datagrams(Sender, ("0.0.0.0", 7001)))
+        socket.sendto(b"a" * DATAGRAM_BYTES_MAX, address)
+        socket.sendto(b"b" * (DATAGRAM_BYTES_MAX + 1), address)
+        await net.until(1)
+        assert receiver.heard() == ["a" * DATAGRAM_BYTES_MAX]
+        assert [error.errno for error in told] == [errno.EMSGSIZE]
 
     on_net(scenario)
 

@@ -228,6 +228,39 @@ def test_what_arrives_and_cannot_be_acknowledged_has_arrived_and_the_stream_brea
     on_net(scenario)
 
 
+def test_what_was_held_arrives_once_its_own_direction_is_healed_and_no_more_until_it_is_acknowledged(
+    on_net: OnNet,
+) -> None:
+    async def scenario(net: Net) -> None:
+        others = await net.serve("n3")
+        ours, theirs = await joined(net)
+        net.cut("n1>n2", "n2>n1")
+        ours.transport.write(b"first")
+        ours.transport.write(b"second")
+        await net.until(2)
+        net.cut("n2>n1")
+        await net.until(10)
+        assert theirs.heard() == ["first"]
+        assert ours.heard() == ["lost: TimeoutError"]
+        assert 6 <= ours.when("lost: TimeoutError") <= 6.2
+
+        ours = await net.dial("n1", "n3")
+        await net.until(11)
+        net.cut("n1>n3", "n3>n1")
+        ours.transport.write(b"first")
+        ours.transport.write(b"second")
+        await net.until(12)
+        net.cut("n3>n1")
+        await net.until(14)
+        assert others[0].heard() == ["first"]
+        net.cut()
+        await net.until(20)
+        assert others[0].heard() == ["first", "second"]
+        assert ours.heard() == []
+
+    on_net(scenario)
+
+
 def test_an_acknowledgement_that_passes_between_two_cuts_counts(on_net: OnNet) -> None:
     async def scenario(net: Net) -> None:
         ours, theirs = await joined(net)
@@ -330,7 +363,8 @@ def test_one_direction_can_end_before_the_other(on_net: OnNet) -> None:
         assert ours.transport.can_write_eof()
         ours.transport.write(b"question")
         ours.transport.write_eof()
-        ours.transport.write(b"too late")
+        with pytest.raises(RuntimeError, match=r"write\(\) after write_eof\(\)"):  # as asyncio's own
+            ours.transport.write(b"too late")
         await net.until(2)
         assert theirs.heard() == ["question", "end"]
         theirs.transport.write(b"answer")
@@ -545,6 +579,26 @@ def test_aborting_drops_only_what_the_kernel_does_not_have(on_net: OnNet) -> Non
         await net.until(3)
         assert theirs.received == b"a" * SEND_BUFFER_BYTES
         assert theirs.heard()[-2:] == ["end", "lost"]
+
+    on_net(scenario)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("end", ["kill", "power_off"])
+def test_what_the_kernel_does_not_have_dies_with_its_process(end: str, closed: bool, on_net: OnNet) -> None:
+    """Half of a write that was too large for it may be on its way."""
+
+    async def scenario(net: Net) -> None:
+        ours, theirs = await joined(net)
+        ours.transport.write(b"a" * (SEND_BUFFER_BYTES - 5))
+        ours.transport.write(b"0123456789")
+        ours.transport.write(b"b")
+        if closed:
+            ours.transport.close()
+        getattr(net, end)("n1")
+        await net.until(3)
+        assert theirs.received == b"a" * (SEND_BUFFER_BYTES - 5) + b"01234"
+        assert theirs.heard()[2:] == (["end", "lost"] if end == "kill" else [])
 
     on_net(scenario)
 
