@@ -200,10 +200,9 @@ def _test_of(record: TestRecord) -> Test:
 
 
 def _unpromised(test: Test) -> str | None:
-    """That the system promises nothing of the workload; None if it does."""
-    if test.system.promise(test.workload.name, test.options) is not None:
-        return None
-    return f"{test.system.name} promises nothing of {test.workload.name} with --reads={test.options.reads}"
+    from harness.cli import unpromised
+
+    return unpromised(test)
 
 
 def _record(config: pytest.Config, workload: str, nemesis: str) -> TestRecord:

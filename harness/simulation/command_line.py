@@ -73,8 +73,9 @@ def _add_plan(parser: argparse.ArgumentParser, workload: str) -> None:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    """Raises ValueError."""
+    """Raises ValueError, UnknownName, NemesisError."""
     import workloads
+    from harness.cli import test_of, unpromised
     from harness.simulation.sweep import Plan
 
     if options.servers is not None and options.servers > options.nodes:
@@ -86,7 +87,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         agent = shlex.split(options.agent) if options.agent else None
     except ValueError as error:
         raise ValueError(f"--agent={options.agent}: {error}") from error
-    return Plan(
+    plan = Plan(
         workloads=tuple(workloads.named(options.workload)),
         nemesis=options.nemesis,
         system=options.system,
@@ -100,6 +101,10 @@ def _plan(options: argparse.Namespace) -> Plan:
         operation_timeout=options.op_timeout,
         extra=dict(setting.split("=", 1) for setting in options.setting),
     )
+    for workload in plan.workloads:
+        if why := unpromised(test_of(plan.record(workload, 0))):
+            raise ValueError(f"--workload={workload}: {why}")
+    return plan
 
 
 def _say(line: str) -> None:
@@ -118,7 +123,6 @@ def _sweep(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    from harness.cli import test_of
     from harness.judge import weightiest
     from harness.registry import UnknownName
     from harness.simulation.sweep import Seed, Tally, parse_seeds, sweep
@@ -127,12 +131,6 @@ def _sweep(options: argparse.Namespace) -> int:
 
     try:
         seeds, plan = parse_seeds(options.seeds), _plan(options)
-        for workload in plan.workloads:
-            test = test_of(plan.record(workload, seeds[0]))
-            if test.system.promise(test.workload.name, test.options) is None:
-                raise ValueError(
-                    f"{test.system.name} promises nothing of {workload}: name another --workload"
-                )
     except (ValueError, UnknownName, NemesisError) as error:
         return _complain(f"splitbrain sweep: {error}", USAGE_ERROR)
     if options.failures.exists() and not options.failures.is_dir():
@@ -229,7 +227,7 @@ def _shrink(options: argparse.Namespace) -> int:
             scenario = read(path)
     except BrokenScenario as error:
         return _complain(f"splitbrain shrink: {error}", BROKEN_INPUT)
-    except (UnknownName, ValueError, OSError) as error:
+    except (UnknownName, NemesisError, ValueError, OSError) as error:
         return _complain(f"splitbrain shrink: {error}", USAGE_ERROR)
     out = options.out or path.with_suffix(".small.json")
     if not out.parent.is_dir():  # told before it takes minutes

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -61,7 +62,7 @@ class Shrinking:
 
     def try_(self, candidate: Scenario) -> bool:
         """Whether the candidate fails in the same way; if so, it is the best from now on."""
-        key = msgspec.json.encode(candidate)
+        key = blake2b(msgspec.json.encode(candidate)).digest()  # there may be thousands, of megabytes each
         if self.runs >= self.runs_max or key in self.seen:
             return False
         self.seen.add(key)

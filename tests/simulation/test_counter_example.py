@@ -122,11 +122,14 @@ def test_a_scenario_whose_system_is_not_here_says_so_before_anything_else(
         assert said.out == ""
 
 
+@pytest.mark.parametrize("command", [["sweep", "--seeds=1"], ["shrink", "1"]])
 def test_a_workload_that_the_system_promises_nothing_of_is_wrong_usage(
-    capsys: pytest.CaptureFixture[str],
+    command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["sweep", "--seeds=1", f"--system={RACY}", "--workload=set"]) == USAGE_ERROR
-    assert "counter promises nothing of set: name another --workload" in capsys.readouterr().err
+    assert main([*command, f"--system={RACY}", "--workload=set"]) == USAGE_ERROR
+    assert (
+        "--workload=set: counter promises nothing of set with --reads=consistent" in capsys.readouterr().err
+    )
 
 
 def without_numbers(text: str) -> str:
