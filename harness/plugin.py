@@ -67,7 +67,7 @@ _OPTIONS = (
     _Option(
         "nemesis",
         "none, all, swarm, or comma-separated: partition, kill, pause, and in the simulator power, "
-        "crash-point, network, clock, disk (default: none)",
+        "crash-point, network, clock, disk, broken-disk (default: none)",
         "none",
     ),
     _Option("nodes", "how many nodes (default: 5)", 5, count),

@@ -68,12 +68,20 @@ def registry() -> Mapping[str, Factory]:
     }
 
 
+def beyond() -> Mapping[str, Factory]:
+    """Packages of which no system can promise to come back, so that only safety is judged. They are had by
+    their names, and are no part of `all`."""
+    from nemesis.machine import broken_disk
+
+    return {"broken-disk": broken_disk}
+
+
 def package(names: str, *, capabilities: frozenset[str], nodes: int, timing: Timing, seed: int) -> Package:
     """The package of a comma-separated list of names, of `none`, of `all` that the world can do, or `swarm`.
 
     Raises NemesisError for a name that is not known, or whose faults the world cannot do.
     """
-    known = registry()
+    known = {**registry(), **beyond()}
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if wanted == ["none"]:
         return NONE
@@ -82,6 +90,8 @@ def package(names: str, *, capabilities: frozenset[str], nodes: int, timing: Tim
 
         return swarm(capabilities, nodes, timing, seed)
     everything = wanted == ["all"]
+    if {"disk", "broken-disk"} <= set(wanted):
+        raise NemesisError("disk and broken-disk are the same disks: name one of them")
     unknown = [name for name in wanted if name not in known]
     if not wanted or (unknown and not everything):
         raise NemesisError(
@@ -91,7 +101,7 @@ def package(names: str, *, capabilities: frozenset[str], nodes: int, timing: Tim
     chosen: list[Package] = []
     skipped: dict[str, str] = {}
     for name, factory in known.items():
-        if name in wanted or everything:
+        if name in wanted or (everything and name not in beyond()):
             made = factory(nodes, timing, Random(f"{seed}/nemesis/{name}"))
             lacking = made.capabilities - capabilities
             if lacking:

@@ -65,7 +65,7 @@ def on_cluster(directory: Path, work: Callable[[Watched, Environment], Coroutine
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
         NemesisError,
-        match=r"no nemesis 'flood'; there are none, partition, network, .*, kill, swarm and all",
+        match=r"no nemesis 'flood'; there are none, partition, network, .*, kill, broken-disk, swarm and all",
     ):
         package("partition,flood")
     with pytest.raises(NemesisError, match="there are none"):
@@ -78,6 +78,18 @@ def test_what_the_world_cannot_do_is_refused_and_skipped_aloud_with_all() -> Non
     everything = package("all", frozenset({"cut", "kill"}))
     assert everything.skipped["pause"].startswith("the world cannot pause (SIGSTOP")
     assert everything.nemesis.fs == {"start-partition", "stop-partition", "start-kill", "stop-kill"}
+
+
+def test_what_no_system_can_survive_is_done_where_it_is_named_and_judged_for_safety_alone() -> None:
+    broken = package("broken-disk,power")
+    assert broken.safety_only and not package("disk,power").safety_only
+    schedule = invocations(perfect(gen.nemesis(package("broken-disk").generator)))
+    conditions = {event.value[1] for event in schedule if event.f == "start-disk"}
+    assert conditions <= {"full", "failing", "rotten", "misdirected"} and conditions
+    everything = package("all")
+    assert not everything.safety_only and "start-disk" in everything.nemesis.fs
+    with pytest.raises(NemesisError, match="disk and broken-disk are the same disks: name one of them"):
+        package("disk,broken-disk")
 
 
 def test_packages_compose_and_keep_their_own_schedules() -> None:
