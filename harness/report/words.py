@@ -186,16 +186,45 @@ def size_text(size: int) -> str:
 
 
 def fault_text(nodes: Sequence[str], value: Any) -> str:
-    """What a fault did, from the value of its completion (`nemesis` has the forms): who was cut from whom, or
-    who was hit."""
+    """What a fault did, from the value of its completion (`nemesis` has the forms): who was cut from whom,
+    what goes another way, or who was hit."""
     if isinstance(value, dict):
         links = value.get("cut")
         if isinstance(links, list) and all(isinstance(link, list) and len(link) == 2 for link in links):
             return cut_text(nodes, [(str(sender), str(receiver)) for sender, receiver in links])
+        shaped = value.get("links")
+        if isinstance(shaped, list) and all(isinstance(link, list) and len(link) == 2 for link in shaped):
+            return f"{_shape_text(value)} on {_links_text(nodes, shaped)}"
+        clocks = value.get("clocks")
+        if isinstance(clocks, dict):
+            return ", ".join(f"{node} {_clock_text(clock)}" for node, clock in clocks.items()) or "nobody"
         hit = value.get("nodes")
         if isinstance(hit, list):
-            return " ".join(map(str, hit)) or "nobody"
+            how = " ".join(str(value[name]) for name in ("condition", "record", "step") if name in value)
+            return (" ".join(map(str, hit)) or "nobody") + (f": {how}" if how else "")
     return "" if value is None else value_text(value)
+
+
+def _shape_text(shape: Mapping[str, Any]) -> str:
+    """How packets go: "5% lost, 10% late by up to 300 ms, 100 ms slower"."""
+    parts = [f"{100 * shape[name]:g}% {name}" for name in ("lost", "twice", "late") if shape.get(name)]
+    if "delay_ms_max" in shape and shape.get("late"):
+        parts[-1] += f" by up to {shape['delay_ms_max']:g} ms"
+    if shape.get("latency_ms"):
+        parts.append(f"{shape['latency_ms']:g} ms slower")
+    return ", ".join(parts) or "ordinary"
+
+
+def _links_text(nodes: Sequence[str], links: Sequence[Sequence[str]]) -> str:
+    if len(links) == len(nodes) * (len(nodes) - 1):
+        return "all links"
+    few = ", ".join(f"{sender} → {receiver}" for sender, receiver in links)
+    return few if len(links) <= 4 else f"{len(links)} links"
+
+
+def _clock_text(clock: Mapping[str, Any]) -> str:
+    """The wall clock's offset and how fast time passes: "+3 s, 0.9 times as fast"."""
+    return f"{clock['offset']:+g} s, {clock['rate']:g} times as fast"
 
 
 def cut_text(nodes: Sequence[str], links: Sequence[tuple[str, str]]) -> str:

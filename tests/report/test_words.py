@@ -60,11 +60,21 @@ def test_a_large_cluster_is_abbreviated_and_counted() -> None:
     assert words.cut_text(nodes, cut) == "n1 | n2 n3 … n60 (59 nodes)"
 
 
-def test_killed_nodes_are_named() -> None:
+def test_a_fault_says_whom_it_hit_and_how() -> None:
     assert words.fault_text(NODES, {"target": "leader", "nodes": ["n3"]}) == "n3"
 
 
 def test_the_value_of_a_fault_nobody_foresaw_is_shown_as_it_is() -> None:
+    assert words.fault_text(NODES, {"nodes": ["n3"], "condition": "slow"}) == "n3: slow"
+    traps = {"nodes": ["n1", "n2"], "record": "vote", "step": "written"}
+    assert words.fault_text(NODES, traps) == "n1 n2: vote written"
+    clocks = {"clocks": {"n1": {"offset": 3.0, "rate": 0.9}}}
+    assert words.fault_text(NODES, clocks) == "n1 +3 s, 0.9 times as fast"
+    slow = {"links": [["n1", "n2"], ["n2", "n1"]], "latency_ms": 100.0}
+    assert words.fault_text(NODES, slow) == "100 ms slower on n1 → n2, n2 → n1"
+    every = [[a, b] for a in NODES for b in NODES if a != b]
+    lossy = {"links": every, "lost": 0.3, "late": 0.2, "delay_ms_max": 300.0}
+    assert words.fault_text(NODES, lossy) == "30% lost, 20% late by up to 300 ms on all links"
     assert words.fault_text(NODES, {"skew": [1, 2]}) == '{"skew": [1, 2]}'
 
 
