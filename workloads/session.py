@@ -11,7 +11,9 @@ and how stale reads are, is measured and told.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from operator import eq
 from typing import Any
 
 import msgspec
@@ -22,6 +24,7 @@ from checkers.servers import Servers
 from checkers.sessions import SINGLE, Sessions
 from checkers.staleness import Staleness
 from checkers.stats import Stats
+from harness import generator as gen
 from harness.generator import PENDING, Context, Generator, Operation, Source, Step
 from harness.history import Op, Versioned
 from harness.interpreter import Client
@@ -41,6 +44,13 @@ class Session(Workload):
 
     def generator(self, test: Test) -> Source:
         return Operations()
+
+    def final_generator(self, test: Test) -> Source:
+        """Every client writes a key twice and reads it: faults may have let so little succeed that no session
+        did what a guarantee is about, and nothing could be said of it."""
+        return gen.any_of(
+            *(gen.on_threads(partial(eq, thread), _last(thread)) for thread in range(test.concurrency))
+        )
 
     def probe(self) -> Operation:
         return Operation("read", key="probe")
@@ -63,6 +73,14 @@ class Session(Workload):
             Stats(),
             Performance(),
         )
+
+
+def _last(thread: int) -> Iterator[Operation]:
+    """A client's last operations. Values are counted downwards: nobody has written them before."""
+    key = f"s{thread % KEYS}"
+    for value in (-2 * thread - 1, -2 * thread - 2):
+        yield Operation("write", value, key)
+        yield Operation("read", None, key)
 
 
 class SessionClient:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 from harness import generator as gen
 from harness.generator import Operation
 from harness.generator.simulate import imperfect, invocations, perfect
 from harness.history import Op, Versioned
-from workloads.session import KEYS, Operations, SessionClient
+from workloads.session import KEYS, Operations, Session, SessionClient
 
 
 def events(count: int, simulated: Any = perfect) -> list[Op]:
@@ -39,6 +40,20 @@ def test_values_are_unique_and_the_keys_are_few() -> None:
 
 def test_it_goes_on_when_operations_fail_and_clients_crash() -> None:
     assert len(invocations(events(500, imperfect))) == 500
+
+
+def test_at_the_end_every_session_does_what_each_guarantee_is_about() -> None:
+    test: Any = SimpleNamespace(concurrency=4)
+    begun = invocations(perfect(gen.clients(Session().final_generator(test)), concurrency=4))
+    values = [op.value for op in begun if op.f == "write"]
+    assert len(values) == len(set(values)) == 8 and max(values) < 0
+    by_process: dict[Any, list[Op]] = {}
+    for op in begun:
+        by_process.setdefault(op.process, []).append(op)
+    assert len(by_process) == 4
+    for mine in by_process.values():
+        assert [op.f for op in mine] == ["write", "read", "write", "read"]
+        assert len({op.key for op in mine}) == 1, "the guarantees are about one key each"
 
 
 class Plain:
