@@ -172,18 +172,18 @@ def checkers_of(test: Test) -> list[Checker]:
     return list(test.workload.checkers(test))
 
 
-def unpromised(test: Test) -> str | None:
-    """That the system promises nothing of the workload; None if it does."""
-    if test.system.promise(test.workload.name, test.options) is not None:
-        return None
-    return f"{test.system.name} promises nothing of {test.workload.name} with --reads={test.options.reads}"
-
-
 def checkers_here(test: Test) -> list[Checker]:
     """The same, none of them in a process of its own: for whoever judges many short runs."""
     from checkers.transactions import Transactions
 
     return [one.here() if isinstance(one, Transactions) else one for one in checkers_of(test)]
+
+
+def unpromised(test: Test) -> str | None:
+    """That the system promises nothing of the workload; None if it does."""
+    if test.system.promise(test.workload.name, test.options) is not None:
+        return None
+    return f"{test.system.name} promises nothing of {test.workload.name} with --reads={test.options.reads}"
 
 
 # --- splitbrain check ----------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def package(names: str, *, capabilities: frozenset[str], nodes: int, timing: Tim
     chosen: list[Package] = []
     skipped: dict[str, str] = {}
     for name, factory in known.items():
-        if name in wanted or (everything and name not in beyond()):
+        if name in (registry() if everything else wanted):
             made = factory(nodes, timing, Random(f"{seed}/nemesis/{name}"))
             lacking = made.capabilities - capabilities
             if lacking:
