@@ -137,7 +137,7 @@ def test_of(record: TestRecord) -> Test:
             record.nemesis,
             capabilities=registry.world(record.world).capabilities,
             nodes=len(record.nodes),
-            timing=_timing(record, chosen.fault_seconds(system, options)),
+            timing=_timing(record, max(system.fault_seconds(options), chosen.fault_seconds(system, options))),
             seed=record.seed,
         ),
         concurrency=record.concurrency,

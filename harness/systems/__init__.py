@@ -165,6 +165,11 @@ class System(Protocol):
         """None, as by default, if it has no gossip membership."""
         return None
 
+    def fault_seconds(self, options: Options) -> float:
+        """How long each fault should last at least, if the time limit allows it, for those it spares to go on
+        without those it hit. 0, as by default: whatever suits."""
+        return 0.0
+
     @abstractmethod
     def recovery_bound(self, options: Options) -> float:
         """Seconds after the last heal within which operations must succeed on every node again."""

@@ -101,6 +101,11 @@ class Etcd(System):
     async def kv(self, cluster: Cluster, options: Options, node: str) -> KV:
         return EtcdKV(HttpClient(cluster, node, CLIENT_PORT), serializable=options.reads == "stale")
 
+    def fault_seconds(self, options: Options) -> float:
+        # An election takes 1 to 2 s, and whoever writes meanwhile hangs: followers send on to the leader that
+        # they have lost, nothing comes back, and a client waits out its timeout of 5 s.
+        return 7.0
+
     def recovery_bound(self, options: Options) -> float:
         # An election (1 to 2 s, several if votes split), and TCP's backoff on streams that outlived a cut.
         return 15.0

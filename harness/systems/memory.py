@@ -21,7 +21,7 @@ from random import Random
 from typing import Any
 
 from harness.history import Versioned
-from harness.systems import KV, MembershipBounds, Options, Refused
+from harness.systems import KV, MembershipBounds, Options, Refused, System
 from harness.worlds import Cluster, SetupError
 from harness.worlds.memory import MemoryCluster
 
@@ -43,7 +43,7 @@ class _Table:
     requests: int = 0
 
 
-class Memory:
+class Memory(System):
     """Implements `harness.systems.System`."""
 
     name = "memory"

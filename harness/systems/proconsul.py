@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from harness.history import Versioned
-from harness.systems import KV, Indeterminate, MembershipBounds, Options, Refused, await_nodes
+from harness.systems import KV, Indeterminate, MembershipBounds, Options, Refused, System, await_nodes
 from harness.systems.http import Answer, HttpClient
 from harness.worlds import Cluster
 
@@ -46,7 +46,7 @@ _STATUS = {1: "alive", 2: "left", 3: "left", 4: "failed"}
 """Serf's member status (serf.go): alive, leaving, left, failed."""
 
 
-class Proconsul:
+class Proconsul(System):
     """One cluster of proconsul agents: the first `servers` nodes are servers, the rest client agents."""
 
     name = "proconsul"

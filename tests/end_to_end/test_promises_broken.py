@@ -26,7 +26,10 @@ def test_stale_reads_of_proconsul_are_found_not_linearizable(suite: Callable[...
 
 @pytest.mark.usefixtures("etcd")
 def test_serializable_reads_of_etcd_are_found_not_linearizable(suite: Callable[..., Any]) -> None:
-    run = suite("--system=etcd", "--nemesis=partition", "--workload=register", "--reads=stale")
+    # Long enough for partitions that outlast an election and the timeouts of clients that hang meanwhile.
+    run = suite(
+        "--system=etcd", "--nemesis=partition", "--workload=register", "--reads=stale", "--time-limit=30"
+    )
     assert run.exit_code == 1, run.output
     assert run.verdict("register-partition", "linearizable").valid == "invalid"
 

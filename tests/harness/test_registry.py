@@ -85,7 +85,8 @@ def test_ones_own_class_is_found_in_the_current_directory(own: str) -> None:
         ("Forgetful", "await_ready, recovery_bound"),
         (
             "Structural",
-            "await_ready, knobs, kv, leader, members, membership_bounds, missing, recovery_bound, start",
+            "await_ready, fault_seconds, knobs, kv, leader, members, membership_bounds, missing, "
+            "recovery_bound, start",
         ),
     ],
 )
