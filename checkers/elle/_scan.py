@@ -5,11 +5,14 @@ same name. What the scanner does not know well enough to be sure of (a float, an
 value, an order of fields that contradicts itself) it does not guess: it says STRANGE, and the file goes
 through the general reader, which is slow, and exact, and names the line.
 
-The file comes in pieces: a form that is cut off by the end of a piece is MORE, and is scanned again with the
-next one. Arrays that are full are GROW; the caller makes them larger and goes on.
+Bytes become tokens (`_lex`), tokens become rows of the tape (`_parse`), some ten thousand at a time, so that
+they stay in the cache. Both are one long loop over local variables: every call that hands arrays down counts
+their references, which takes longer than to read what most tokens are.
 
-Complexity: linear in the bytes, two passes over those of a transaction (the field `value` may come before the
-field that says whose it is).
+The file comes in pieces: an event that is cut off by the end of a piece is MORE, and is scanned again with
+the next one. Arrays that are full are GROW; the caller makes them larger and goes on.
+
+Complexity: linear in the bytes.
 """
 
 from __future__ import annotations
@@ -33,19 +36,26 @@ ATOM = 1 << 62
 NO_TRANSACTION = -1
 """Count of micro-operations of an event whose value is nothing."""
 
+# Kinds of tokens. OTHER has a place and no meaning that anything here could use: a float, a symbol, a string
+# with an escape in it.
+_INTEGER, _NAME, _NOTHING, _OTHER, _OPEN_VECTOR, _OPEN_MAP, _OPEN_SET, _CLOSE = range(8)
+
+_DEEPEST = 64
+"""Brackets within brackets; what is deeper is STRANGE."""
+
+# Names of at most eight bytes are compared as numbers.
 _TYPE, _PROCESS, _F, _VALUE, _TIME, _INDEX, _KEY = (
-    np.frombuffer(word, np.uint8).copy()
-    for word in (b"type", b"process", b"f", b"value", b"time", b"index", b"key")
+    int.from_bytes(word, "big") for word in (b"type", b"process", b"f", b"value", b"time", b"index", b"key")
 )
-_INVOKE, _OK, _FAIL, _INFO = (
-    np.frombuffer(word, np.uint8).copy() for word in (b"invoke", b"ok", b"fail", b"info")
-)
+_INVOKE, _OK, _FAIL, _INFO = (int.from_bytes(word, "big") for word in (b"invoke", b"ok", b"fail", b"info"))
 _R, _W, _APPEND, _NIL, _NULL = (
-    np.frombuffer(word, np.uint8).copy() for word in (b"r", b"w", b"append", b"nil", b"null")
+    int.from_bytes(word, "big") for word in (b"r", b"w", b"append", b"nil", b"null")
 )
 
 # Positions in `used`.
-EVENTS, MICRO, ELEMENTS, ATOMS, ATOM_BYTES, FULL, LAST_INDEX, LAST_TIME, ENCLOSED = range(9)
+EVENTS, MICRO, ELEMENTS, ATOMS, ATOM_BYTES, FULL, LAST_INDEX, LAST_TIME, ENCLOSED, TOKENS = range(10)
+# Whether the events stand in one vector or array.
+NOT_KNOWN, OPENED, CLOSED, BARE = range(4)
 
 
 class Tape(NamedTuple):
@@ -76,9 +86,18 @@ class Tape(NamedTuple):
     atom_bytes: NDArray[np.uint8]
     atom_slots: NDArray[np.int64]
     """A hash table of the atoms, always more than half empty."""
+    token: NDArray[np.int8]
+    """Kinds of tokens, of the events that are being scanned."""
+    number: NDArray[np.int64]
+    """An integer; of a name or a word its bytes, if they are at most eight, or 0; of an opening bracket the
+    token that closes it."""
+    start: NDArray[np.int64]
+    """Where a name or a bracket begins in the piece, quotes and colons left out."""
+    stop: NDArray[np.int64]
+    """Where a name ends."""
     used: NDArray[np.int64]
     """How much of each is in use; which of them is full; the last index and time seen; whether the events
-    stand in one vector or array (0: no, 1: it is open, 2: it is closed)."""
+    stand in one vector or array."""
 
 
 @njit(cache=True, nogil=True)
@@ -88,188 +107,168 @@ def scan(tape: Tape, data: NDArray[np.uint8], size: int, base: int, strict: bool
     Returns a status and how far it came: DONE at the end; else where to go on. `strict`: the file is our own,
     with indices dense from 0 and times that never go back.
     """
-    used = tape.used
     at = 0
     while True:
-        at = _space(data, at, size)
-        if at >= size:
-            return DONE, at
-        byte = data[at]
-        if (byte == 91 or byte == 40) and used[EVENTS] == 0 and used[ENCLOSED] == 0:
-            used[ENCLOSED] = 1
-            at += 1
-            continue
-        if (byte == 93 or byte == 41) and used[ENCLOSED] == 1:
-            used[ENCLOSED] = 2
-            at += 1
-            continue
-        if byte != 123 or used[ENCLOSED] == 2:
-            return STRANGE, at
-        status, end = _event(tape, data, at, size, base, strict)
-        if status != DONE:
-            return status, at
-        at = end
-
-
-@njit(cache=True, nogil=True)
-def _event(
-    tape: Tape, data: NDArray[np.uint8], start: int, size: int, base: int, strict: bool
-) -> tuple[int, int]:
-    """One event. Nothing of it is kept unless it is DONE."""
-    used = tape.used
-    if used[EVENTS] >= len(tape.type):
-        used[FULL] = EVENTS
-        return GROW, start
-    type_ = -1
-    process = -2  # not told yet
-    index = int(used[LAST_INDEX]) + 1
-    time = -1
-    f = -1
-    value_at = -1
-    at = start + 1
-    while True:
-        at = _space(data, at, size)
-        if at >= size:
-            return MORE, start
-        if data[at] == 125:  # }
-            at += 1
-            break
-        name, length, at = _name(data, at, size)
-        if at < 0:
-            return (MORE if at == -1 else STRANGE), start
-        at = _space(data, at, size)
-        if at < size and data[at] == 58 and data[name - 1] == 34:  # the colon of JSON
-            at = _space(data, at + 1, size)
-        if at >= size:
-            return MORE, start
-        after = _skip(data, at, size)
-        if after < 0:
-            return (MORE if after == -1 else STRANGE), start
-        strange = False
-        if _is(data, name, length, _TYPE):
-            type_ = _type(data, at, size)
-        elif _is(data, name, length, _PROCESS):
-            process = _process(data, at, size)
-        elif _is(data, name, length, _VALUE):
-            value_at = at
-        elif _is(data, name, length, _INDEX):
-            found, index, _ = _integer(data, at, size)
-            strange = not found
-        elif _is(data, name, length, _TIME):
-            found, time, _ = _integer(data, at, size)
-            strange = not found
-        elif _is(data, name, length, _F):
-            status, f, _ = _atom(tape, data, at, size)
-            if status != DONE:
-                return status, start
-        elif _is(data, name, length, _KEY):
-            strange = data[at] != 110  # nil, null
-        if strange:
-            return STRANGE, start
+        status, tokens, after = _lex(
+            tape.token, tape.number, tape.start, tape.stop, tape.used, data, at, size
+        )
+        if tokens:
+            parsed, where = _parse(tape, data, tokens, base, strict)
+            if parsed != DONE:
+                return parsed, where
+        elif status == GROW:
+            tape.used[FULL] = TOKENS
+            return GROW, after
         at = after
-    if type_ < 0 or process == -2:
-        return STRANGE, start
-    if strict and (index != used[EVENTS] or time < used[LAST_TIME]):
-        return STRANGE, start
-    if index <= used[LAST_INDEX]:
-        return STRANGE, start
-    event = used[EVENTS]
-    tape.type[event] = type_
-    tape.process[event] = process
-    tape.f[event] = f
-    tape.time[event] = time
-    tape.offset[event] = base + start
-    tape.micro[event] = used[MICRO]
-    tape.counts[event] = NO_TRANSACTION
-    if process >= 0 and value_at >= 0:
-        status = _transaction(tape, data, value_at, size)
-        if status != DONE:
-            return status, start
-    used[EVENTS] += 1
-    used[LAST_INDEX] = index
-    used[LAST_TIME] = time
-    return DONE, at
+        if status != GROW:
+            return status, at
 
 
 @njit(cache=True, nogil=True)
-def _transaction(tape: Tape, data: NDArray[np.uint8], at: int, size: int) -> int:
-    """The value of a client's event, known to be complete: micro-operations, or nothing."""
-    used = tape.used
-    if data[at] == 110:  # nil, null
-        return DONE
-    if data[at] != 91 and data[at] != 40:
-        return STRANGE
-    micro, elements = used[MICRO], used[ELEMENTS]
-    at = _space(data, at + 1, size)
-    while data[at] != 93 and data[at] != 41:
-        if data[at] != 91 and data[at] != 40:
-            return STRANGE
-        if micro >= len(tape.kind):
-            used[FULL] = MICRO
-            return GROW
-        at = _space(data, at + 1, size)
-        kind, at = _function(data, at, size)
-        if kind < 0:
-            return STRANGE
-        tape.kind[micro] = kind
-        at = _space(data, at, size)
-        # Nearly all there is is plain, and to hand the tape down costs more than to read it.
-        found, tape.key[micro], after = _plain(data, at, size)
-        if not found:
-            status, tape.key[micro], after = _atom(tape, data, at, size)
-            if status != DONE:
-                return status
-        at = _space(data, after, size)
-        tape.low[micro] = tape.high[micro] = -1
-        tape.value[micro] = NIL
-        if data[at] == 91 or data[at] == 40:
-            tape.low[micro] = elements
-            at = _space(data, at + 1, size)
-            while data[at] != 93 and data[at] != 41:
-                if elements >= len(tape.elements):
-                    used[FULL] = ELEMENTS
-                    return GROW
-                found, number, after = _plain(data, at, size)
-                if not found:
-                    status, number, after = _atom(tape, data, at, size)
-                    if status != DONE:
-                        return status
-                tape.elements[elements] = number
-                elements += 1
-                at = _space(data, after, size)
-            tape.high[micro] = elements
-            at += 1
-        else:
-            found, tape.value[micro], after = _plain(data, at, size)
-            if not found:
-                status, tape.value[micro], after = _atom(tape, data, at, size)
-                if status != DONE:
-                    return status
-            at = after
-        at = _space(data, at, size)
-        if data[at] != 93 and data[at] != 41:
-            return STRANGE
-        micro += 1
-        at = _space(data, at + 1, size)
-    event = used[EVENTS]
-    tape.counts[event] = micro - used[MICRO]
-    used[MICRO], used[ELEMENTS] = micro, elements
-    return DONE
+def _lex(
+    token: NDArray[np.int8],
+    number: NDArray[np.int64],
+    start: NDArray[np.int64],
+    stop: NDArray[np.int64],
+    used: NDArray[np.int64],
+    data: NDArray[np.uint8],
+    at: int,
+    size: int,
+) -> tuple[int, int, int]:
+    """The tokens of whole events from data[at] on.
 
-
-@njit(cache=True, nogil=True)
-def _space(data: NDArray[np.uint8], at: int, size: int) -> int:
-    """The next byte that is no white space, comma or comment."""
+    Returns a status, how many tokens, and what follows the last whole event. GROW: there is no room for more
+    tokens. STRANGE: what follows is.
+    """
+    opened = np.empty(_DEEPEST, np.int64)
+    depth = 0
+    in_map = at_key = False  # the innermost bracket is a map's, and a key comes next
+    count = whole = 0  # tokens, and those of whole events
+    boundary = at
+    room = len(token)
     while at < size:
-        byte = data[at]
+        byte = int(np.int64(data[at]))
+        # White space and commas; but between lines these are damage, or EDN worth a second look.
+        if (byte == 44 and (depth > 0 or used[ENCLOSED] != BARE)) or byte == 32 or 9 <= byte <= 13:
+            at += 1
+            continue
         if byte == 59:  # ;
             while at < size and data[at] != 10:
                 at += 1
-        elif byte == 32 or byte == 44 or (9 <= byte <= 13):
+            if at == size:
+                return MORE, whole, boundary
+            continue
+        if depth == 0 and byte != 123:
+            if (byte == 91 or byte == 40) and used[ENCLOSED] == NOT_KNOWN:
+                used[ENCLOSED] = OPENED
+            elif (byte == 93 or byte == 41) and used[ENCLOSED] == OPENED:
+                used[ENCLOSED] = CLOSED
+            else:
+                return STRANGE, whole, boundary
             at += 1
+            boundary = at
+            continue
+        if count == room:
+            return GROW, whole, boundary
+        kind = _OTHER
+        if 48 <= byte <= 57 or byte == 45:
+            # An integer of at most 18 digits.
+            begin = at + (byte == 45)
+            at = begin
+            value = 0
+            while at < size:
+                digit = int(np.int64(data[at])) - 48
+                if digit < 0 or digit > 9:
+                    break
+                value = value * 10 + digit
+                at += 1
+            if begin < at <= begin + 18:
+                kind = _INTEGER
+            while at < size and not _ends_atom(data[at]):
+                kind = _OTHER
+                at += 1
+            number[count] = -value if byte == 45 else value
+        elif byte == 91 or byte == 40 or byte == 123 or byte == 35:  # [ ( { #
+            if byte == 35:
+                at += 1
+                if at == size:
+                    break
+                if data[at] != 123:
+                    return STRANGE, whole, boundary
+            if at_key or depth == _DEEPEST:
+                return STRANGE, whole, boundary
+            if depth == 0:
+                if used[ENCLOSED] == CLOSED:
+                    return STRANGE, whole, boundary
+                if used[ENCLOSED] == NOT_KNOWN:
+                    used[ENCLOSED] = BARE
+            in_map = at_key = byte == 123
+            token[count] = _OPEN_MAP if byte == 123 else _OPEN_SET if byte == 35 else _OPEN_VECTOR
+            start[count] = at
+            opened[depth] = count
+            depth += 1
+            count += 1
+            at += 1
+            continue
+        elif byte == 93 or byte == 41 or byte == 125:  # ] ) }
+            if in_map and not at_key:
+                return STRANGE, whole, boundary
+            depth -= 1
+            opening = opened[depth]
+            if byte != data[start[opening]] + (1 if byte == 41 else 2):
+                return STRANGE, whole, boundary
+            number[opening] = count
+            in_map = at_key = depth > 0 and token[opened[depth - 1]] == _OPEN_MAP
+            token[count] = _CLOSE
+            count += 1
+            at += 1
+            if depth == 0:
+                whole = count
+                boundary = at
+            continue
+        elif byte == 92:  # a character
+            return STRANGE, whole, boundary
         else:
-            break
-    return at
+            # A string, a keyword, or a word.
+            quoted = byte == 34
+            begin = at + (quoted or byte == 58)
+            at = begin
+            plain = True
+            packed = 0
+            while at < size:
+                letter = int(np.int64(data[at]))
+                if letter == 34 if quoted else _ends_atom(letter):
+                    break
+                if quoted and letter == 92:
+                    plain = False
+                    at += 1
+                plain &= letter >= 32
+                packed = packed << 8 | letter
+                at += 1
+            if at >= size:
+                break
+            if at == begin and not quoted:
+                return STRANGE, whole, boundary
+            if quoted or byte == 58:
+                if plain:
+                    kind = _NAME
+            elif at - begin <= 8 and packed in (_NIL, _NULL):
+                kind = _NOTHING
+            number[count] = packed if at - begin <= 8 else 0
+            start[count] = begin
+            stop[count] = at
+            at += quoted
+            if quoted and at_key:
+                while at < size and (data[at] == 32 or 9 <= data[at] <= 13):
+                    at += 1
+                if at < size and data[at] == 58:  # the colon of JSON
+                    at += 1
+        token[count] = kind
+        count += 1
+        at_key = in_map and not at_key
+    if depth == 0:
+        return DONE, whole, size
+    return MORE, whole, boundary
 
 
 @njit(cache=True, nogil=True)
@@ -279,139 +278,181 @@ def _ends_atom(byte: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _name(data: NDArray[np.uint8], at: int, size: int) -> tuple[int, int, int]:
-    """A field's name: where it begins, its length, and what follows. -1: cut off; -2: strange."""
-    opening = data[at]
-    if opening != 34 and opening != 58:
-        return 0, 0, -2
-    begin = at + 1
-    at = begin
-    if opening == 34:
-        while at < size and data[at] != 34:
-            if data[at] == 92:
-                return 0, 0, -2
-            at += 1
-        return (begin, at - begin, at + 1) if at < size else (0, 0, -1)
-    while at < size and not _ends_atom(data[at]):
+def _parse(tape: Tape, data: NDArray[np.uint8], tokens: int, base: int, strict: bool) -> tuple[int, int]:
+    """The events that so many tokens are. Nothing of one is kept unless all of it is known.
+
+    Returns DONE; else a status and where in the piece that event begins.
+    """
+    token, number, used = tape.token, tape.number, tape.used
+    kinds, keys, values, lows, highs = tape.kind, tape.key, tape.value, tape.low, tape.high
+    all_elements = tape.elements
+    last_f, last_atom = 0, -1
+    at = 0
+    while at < tokens:
+        where = tape.start[at]
+        event = used[EVENTS]
+        if event >= len(tape.type):
+            used[FULL] = EVENTS
+            return GROW, where
+        type_ = -1
+        process = -2  # not told yet
+        index = used[LAST_INDEX] + 1
+        time = f = value_at = -1
+        end = number[at]
         at += 1
-    return (begin, at - begin, at) if at < size else (0, 0, -1)
-
-
-@njit(cache=True, nogil=True)
-def _skip(data: NDArray[np.uint8], at: int, size: int) -> int:
-    """What follows the value that begins here. -1: it is cut off; -2: strange."""
-    depth = 0
-    while at < size:
-        byte = data[at]
-        if byte == 34:
+        while at < end:
+            if token[at] != _NAME:
+                return STRANGE, where
+            name = number[at]
             at += 1
-            while at < size and data[at] != 34:
-                at += 2 if data[at] == 92 else 1
-        elif byte == 40 or byte == 91 or byte == 123:
-            depth += 1
-        elif byte == 41 or byte == 93 or byte == 125:
-            depth -= 1
-        elif byte == 59:  # ;
-            while at < size and data[at] != 10:
-                at += 1
-        elif byte == 92 or (byte == 35 and at + 1 < size and data[at + 1] != 123):
-            return -2  # a character; a tag or a discarded form, but not a set
-        elif depth == 0 and byte != 35:
-            while at < size and not _ends_atom(data[at]):
-                at += 1
-            return at if at < size else -1
-        at += 1
-        if depth <= 0 and byte != 35:
-            return (at if at <= size else -1) if depth == 0 else -2
-    return -1
+            kind, told = token[at], number[at]
+            if name == _TYPE:
+                if kind == _NAME:
+                    type_ = _type(told)
+            elif name == _PROCESS:
+                if kind == _INTEGER and told >= 0:
+                    process = told
+                elif kind == _NAME:
+                    process = -1
+                else:
+                    return STRANGE, where
+            elif name == _VALUE:
+                value_at = at
+            elif name == _INDEX:
+                if kind != _INTEGER:
+                    return STRANGE, where
+                index = told
+            elif name == _TIME:
+                if kind != _INTEGER:
+                    return STRANGE, where
+                time = told
+            elif name == _F:
+                if kind != _NAME:
+                    return STRANGE, where
+                if told == 0 or told != last_f:  # hardly ever: all transactions are called the same
+                    last_f, last_atom = told, _atom(tape, data, at)
+                    if last_atom < 0:
+                        return GROW, where
+                f = last_atom
+            elif name == _KEY and kind != _NOTHING:
+                return STRANGE, where
+            at = (told if kind >= _OPEN_VECTOR else at) + 1
+        at = end + 1
+        if type_ < 0 or process == -2 or index <= used[LAST_INDEX]:
+            return STRANGE, where
+        if strict and (index != event or time < used[LAST_TIME]):
+            return STRANGE, where
+        micro, elements = used[MICRO], used[ELEMENTS]
+        count = NO_TRANSACTION
+        if process >= 0 and value_at >= 0 and token[value_at] != _NOTHING:
+            # [[f key value] ...]
+            if token[value_at] != _OPEN_VECTOR:
+                return STRANGE, where
+            here = value_at + 1
+            while token[here] != _CLOSE:
+                if token[here] != _OPEN_VECTOR or number[here] < here + 4 or token[here + 1] != _NAME:
+                    return STRANGE, where
+                if micro >= len(kinds):
+                    used[FULL] = MICRO
+                    return GROW, where
+                last = number[here]
+                kinds[micro] = _function(number[here + 1])
+                if kinds[micro] < 0:
+                    return STRANGE, where
+                here += 2
+                kind = token[here]
+                keys[micro] = number[here]
+                if kind == _NOTHING:
+                    keys[micro] = NIL
+                elif kind == _NAME:
+                    keys[micro] = _atom(tape, data, here)
+                    if keys[micro] < 0:
+                        return GROW, where
+                elif kind != _INTEGER:
+                    return STRANGE, where
+                here += 1
+                kind = token[here]
+                lows[micro] = highs[micro] = -1
+                values[micro] = NIL
+                if kind == _OPEN_VECTOR:
+                    close = number[here]
+                    if elements + close - here > len(all_elements):
+                        used[FULL] = ELEMENTS
+                        return GROW, where
+                    lows[micro] = elements
+                    for element in range(here + 1, close):
+                        kind = token[element]
+                        found = number[element]
+                        if kind != _INTEGER:
+                            if kind == _NOTHING:
+                                found = NIL
+                            elif kind == _NAME:
+                                found = _atom(tape, data, element)
+                                if found < 0:
+                                    return GROW, where
+                            else:
+                                return STRANGE, where
+                        all_elements[elements] = found
+                        elements += 1
+                    highs[micro] = elements
+                    here = close
+                elif kind == _INTEGER:
+                    values[micro] = number[here]
+                elif kind == _NAME:
+                    values[micro] = _atom(tape, data, here)
+                    if values[micro] < 0:
+                        return GROW, where
+                elif kind != _NOTHING:
+                    return STRANGE, where
+                here += 1
+                if here != last:
+                    return STRANGE, where
+                here += 1
+                micro += 1
+            count = micro - used[MICRO]
+        tape.type[event] = type_
+        tape.process[event] = process
+        tape.f[event] = f
+        tape.time[event] = time
+        tape.offset[event] = base + where
+        tape.micro[event] = used[MICRO]
+        tape.counts[event] = count
+        used[MICRO], used[ELEMENTS] = micro, elements
+        used[EVENTS] += 1
+        used[LAST_INDEX] = index
+        used[LAST_TIME] = time
+    return DONE, 0
 
 
 @njit(cache=True, nogil=True)
-def _is(data: NDArray[np.uint8], begin: int, length: int, word: NDArray[np.uint8]) -> bool:
-    """Whether a name is this word."""
-    if length != len(word):
-        return False
-    same = True
-    for i in range(length):
-        same &= data[begin + i] == word[i]
-    return same
-
-
-@njit(cache=True, nogil=True)
-def _type(data: NDArray[np.uint8], at: int, size: int) -> int:
+def _type(name: int) -> int:
     """0 invoke, 1 ok, 2 fail, 3 info; -1: none of them."""
-    begin, length, after = _name(data, at, size)
-    if after < 0:
-        return -1
-    if _is(data, begin, length, _INVOKE):
+    if name == _INVOKE:
         return 0
-    if _is(data, begin, length, _OK):
+    if name == _OK:
         return 1
-    if _is(data, begin, length, _FAIL):
+    if name == _FAIL:
         return 2
-    return 3 if _is(data, begin, length, _INFO) else -1
+    return 3 if name == _INFO else -1
 
 
 @njit(cache=True, nogil=True)
-def _process(data: NDArray[np.uint8], at: int, size: int) -> int:
-    """A client's number; -1: somebody else; -2: strange."""
-    byte = data[at]
-    if 48 <= byte <= 57:
-        found, number, _ = _integer(data, at, size)
-        return number if found else -2
-    return -1 if byte == 58 or byte == 34 else -2
+def _function(name: int) -> int:
+    """READ, WRITE or APPEND, or -1."""
+    if name == _R:
+        return READ
+    if name == _W:
+        return WRITE
+    return APPEND if name == _APPEND else -1
 
 
 @njit(cache=True, nogil=True)
-def _integer(data: NDArray[np.uint8], at: int, size: int) -> tuple[bool, int, int]:
-    """Whether it is an integer of at most 18 digits, its value, and what follows."""
-    negative = data[at] == 45
-    if negative:
-        at += 1
-    begin = at
-    number = 0
-    while at < size and 48 <= data[at] <= 57:
-        number = number * 10 + int(np.int64(data[at])) - 48
-        at += 1
-    whole = begin < at <= begin + 18 and at < size and _ends_atom(data[at])
-    return whole, -number if negative else number, at
-
-
-@njit(cache=True, nogil=True)
-def _function(data: NDArray[np.uint8], at: int, size: int) -> tuple[int, int]:
-    """READ, WRITE or APPEND, or -1; and what follows."""
-    begin, length, after = _name(data, at, size)
-    if after < 0:
-        return -1, at
-    if _is(data, begin, length, _R):
-        return READ, after
-    if _is(data, begin, length, _W):
-        return WRITE, after
-    if _is(data, begin, length, _APPEND):
-        return APPEND, after
-    return -1, at
-
-
-@njit(cache=True, nogil=True)
-def _plain(data: NDArray[np.uint8], at: int, size: int) -> tuple[bool, int, int]:
-    """Whether it is an integer or nothing, its value, and what follows."""
-    if data[at] != 110:
-        return _integer(data, at, size)
-    after = at + 1
-    while after < size and not _ends_atom(data[after]):
-        after += 1
-    nothing = _is(data, at, after - at, _NIL) or _is(data, at, after - at, _NULL)
-    return nothing, NIL, after
-
-
-@njit(cache=True, nogil=True)
-def _atom(tape: Tape, data: NDArray[np.uint8], at: int, size: int) -> tuple[int, int, int]:
-    """Status, ATOM + the number of the string or keyword, and what follows."""
-    begin, length, after = _name(data, at, size)
-    if after < 0:
-        return (MORE if after == -1 else STRANGE), 0, at
+def _atom(tape: Tape, data: NDArray[np.uint8], token: int) -> int:
+    """ATOM + the number of the name that a token is; -1 if there is no room for one more."""
+    begin, end = tape.start[token], tape.stop[token]
+    length = end - begin
     mixed = np.uint64(14695981039346656037)
-    for i in range(begin, begin + length):
+    for i in range(begin, end):
         mixed = (mixed ^ np.uint64(data[i])) * np.uint64(1099511628211)
     slots, used = tape.atom_slots, tape.used
     slot = np.int64(mixed & np.uint64(len(slots) - 1))
@@ -425,19 +466,19 @@ def _atom(tape: Tape, data: NDArray[np.uint8], at: int, size: int) -> tuple[int,
                     same = False
                     break
             if same:
-                return DONE, ATOM + atom, after
+                return ATOM + int(atom)
         slot = (slot + 1) & (len(slots) - 1)
     atom = used[ATOMS]
     if 2 * atom + 2 > len(slots) or used[ATOM_BYTES] + length > len(tape.atom_bytes):
         used[FULL] = ATOMS
-        return GROW, 0, at
+        return -1
     for i in range(length):
         tape.atom_bytes[used[ATOM_BYTES] + i] = data[begin + i]
     used[ATOM_BYTES] += length
     tape.atom_end[atom] = used[ATOM_BYTES]
     slots[slot] = atom
     used[ATOMS] += 1
-    return DONE, ATOM + atom, after
+    return ATOM + int(atom)
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,7 @@
 """Transactions out of a file, whatever its format, as fast as its bytes can be looked at.
 
 JSON and EDN go through the scanner (`checkers.elle._scan`), piece by piece, and never become Python objects:
-a million transactions (270 MB) in four to eight seconds of one core (`benchmarks/elle.py`). Whatever
+a million transactions (270 MB) in one to two seconds of one core (`benchmarks/elle.py`). Whatever
 it does not know goes through `harness.history_formats`, which is exact and slow; so does whatever is broken,
 since the general reader says where and why.
 """
@@ -68,7 +68,7 @@ def _scan(path: Path) -> Transactions | None:
             base += at
             if kept == len(buffer):
                 buffer = np.concatenate([buffer, np.empty_like(buffer)])
-    if tape.used[_scan.ENCLOSED] == 1:
+    if tape.used[_scan.ENCLOSED] == _scan.OPENED:
         return None
     return _transactions(path, tape)
 
@@ -76,7 +76,7 @@ def _scan(path: Path) -> Transactions | None:
 def _new_tape() -> Tape:
     from checkers.elle._scan import Tape
 
-    events, micro, elements, atoms = 1 << 10, 1 << 12, 1 << 14, 1 << 10
+    events, micro, elements, atoms, tokens = 1 << 10, 1 << 12, 1 << 14, 1 << 10, 1 << 14
     return Tape(
         type=np.empty(events, np.int8),
         process=np.empty(events, np.int64),
@@ -94,7 +94,11 @@ def _new_tape() -> Tape:
         atom_end=np.empty(atoms // 2, np.int64),
         atom_bytes=np.empty(16 * atoms, np.uint8),
         atom_slots=np.full(atoms, -1, np.int64),
-        used=np.array([0, 0, 0, 0, 0, 0, -1, 0, 0], np.int64),
+        token=np.empty(tokens, np.int8),
+        number=np.empty(tokens, np.int64),
+        start=np.empty(tokens, np.int64),
+        stop=np.empty(tokens, np.int64),
+        used=np.array([0, 0, 0, 0, 0, 0, -1, 0, 0, 0], np.int64),
     )
 
 
@@ -108,12 +112,13 @@ def _grown(tape: Tape, share: float) -> Tape:
         _scan.MICRO: ("kind", "key", "value", "low", "high"),
         _scan.ELEMENTS: ("elements",),
         _scan.ATOMS: ("atom_end", "atom_bytes", "atom_slots"),
+        _scan.TOKENS: ("token", "number", "start", "stop"),
     }[full]
     larger = {}
     for name in columns:
         column = getattr(tape, name)
         needed = max(2 * len(column), int(1.05 * min(share, 64.0) * len(column)))
-        room = 2 * len(column) if full == _scan.ATOMS else needed
+        room = 2 * len(column) if full in (_scan.ATOMS, _scan.TOKENS) else needed
         larger[name] = np.empty(room, column.dtype)
         larger[name][: len(column)] = column
     if full == _scan.ATOMS:

@@ -178,7 +178,10 @@ def from_history(history: History) -> Transactions:
 def _agree(began: list[Any], completed: list[Any]) -> bool:
     """Whether they are the same but for what was read."""
     return len(began) == len(completed) and all(
-        one[:2] == other[:2] and (one[0] == "r" or one[2] == other[2])
+        isinstance(one, list | tuple)
+        and len(one) == len(other)
+        and one[:2] == other[:2]
+        and (one[0] == "r" or one[2] == other[2])
         for one, other in zip(began, completed, strict=True)
     )
 
@@ -202,7 +205,7 @@ class _Columns:
         if not isinstance(transaction, list | tuple):
             raise self._strange(event, transaction)
         for micro in transaction:
-            if not isinstance(micro, list | tuple) or len(micro) != 3 or micro[0] not in FUNCTIONS:
+            if not isinstance(micro, list | tuple) or len(micro) != 3 or micro[0] not in NAMES:
                 raise self._strange(event, micro)
             f, key, value = micro
             if not isinstance(key, int | str) or isinstance(key, bool):

@@ -203,6 +203,42 @@ def test_columns_grow_with_the_file(tmp_path: Path) -> None:
     assert scanned.micro_operations(count - 1) == ops[-1]["value"]
 
 
+def test_one_read_may_be_longer_than_all_the_room_for_tokens(tmp_path: Path) -> None:
+    elements = list(range(100_000))
+    found = [
+        {"type": "invoke", "f": "txn", "process": 0, "index": 0, "time": 0, "value": [["r", "x", None]]},
+        {"type": "ok", "f": "txn", "process": 0, "index": 1, "time": 1, "value": [["r", "x", elements]]},
+    ]
+    file = tmp_path / "history.jsonl"
+    file.write_text(FORMATS["history.jsonl"](found))
+    scanned = reader._scan(file)
+    assert scanned is not None
+    assert scanned.micro_operations(0) == [["r", "x", elements]]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(found=events(), data=st.data())
+def test_damaged_bytes_are_read_as_the_general_reader_reads_them_or_left_to_it(
+    tmp_path: Path, name: str, found: list[Event], data: st.DataObject
+) -> None:
+    text = bytearray(FORMATS[name](found).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, max(0, len(text) - 1)))
+        piece = data.draw(
+            st.sampled_from([b"", *(bytes([byte]) for byte in b'[](){}#:;,"\\- \n0a9'), b"null", b"#{"])
+        )
+        text[at : at + data.draw(st.integers(0, 2))] = piece
+    file = tmp_path / name
+    file.write_bytes(text)
+    scanned = reader._scan(file)
+    try:
+        general = from_history(history_formats.read(file))
+    except (BrokenHistory, NotTransactions):
+        return  # the scanner is lenient about commas, brackets of two kinds and the like
+    assert scanned is None or told(scanned) == told(general)
+
+
 LINE = '{"index":%d,"time":%d,"type":"%s","process":%d,"f":"txn","value":[["append","x",%d]]}\n'
 
 
@@ -256,6 +292,25 @@ def test_what_failed_may_be_tried_again_with_the_same_value(tmp_path: Path) -> N
     text = "".join(LINE % row for row in rows)
     file.write_text(text + read % (4, 4, "invoke", "null") + read % (5, 5, "ok", "[1]"))
     assert analyse(reader.read(file), "list-append").valid == "valid"
+
+
+@pytest.mark.parametrize("began", ['[["append","x"]]', "[7]", '[["r","x",null],["r","x",null]]'])
+def test_a_transaction_completes_as_what_began_or_the_line_is_told(tmp_path: Path, began: str) -> None:
+    file = tmp_path / "history.jsonl"
+    invocation = (LINE % (0, 0, "invoke", 0, 1)).replace('[["append","x",1]]', began)
+    file.write_text(invocation + LINE % (1, 1, "ok", 0, 1))
+    with pytest.raises(BrokenHistory, match="is not the one that began") as caught:
+        reader.read(file)
+    assert caught.value.line == 2
+
+
+@pytest.mark.parametrize("function", ['["r"]', "{}", "null"])
+def test_what_a_micro_operation_does_is_a_name(tmp_path: Path, function: str) -> None:
+    file = tmp_path / "history.jsonl"
+    lines = LINE % (0, 0, "invoke", 0, 1) + LINE % (1, 1, "ok", 0, 1)
+    file.write_text(lines.replace('"append"', function))
+    with pytest.raises(NotTransactions, match="is no transaction"):
+        reader.read(file)
 
 
 def test_another_workload_is_said_to_be_one(tmp_path: Path) -> None:
