@@ -24,6 +24,7 @@ from harness.worlds.sim.departures import Departure, Departures
 from harness.worlds.sim.fences import fences
 from harness.worlds.sim.loop import SimulatedLoop
 from harness.worlds.sim.output import output
+from harness.worlds.sim.watchdog import watched
 
 _Result = TypeVar("_Result")
 
@@ -47,9 +48,10 @@ class Sim:
         return None
 
     def run(self, main: Coroutine[Any, Any, _Result]) -> _Result:
-        """Raises `loop.Deadlock`, `loop.Livelock` and `loop.NotSimulated`, besides what `main` raises."""
+        """Raises `loop.Deadlock`, `loop.Livelock`, `loop.NotSimulated` and `watchdog.Endless`, besides what
+        `main` raises."""
         loop = self.loop = SimulatedLoop()
-        with fences(loop), output(loop):
+        with fences(loop), output(loop), watched(loop):
             return loop.run(main)
 
     async def open(self, nodes: tuple[str, ...], directory: Path, seed: int) -> SimCluster:

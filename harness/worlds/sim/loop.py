@@ -188,7 +188,7 @@ class SimulatedLoop(Endpoints):
 
     def refuse(self, call: str, use: str) -> NotSimulated:
         """The exception for whoever runs, which ends the simulation whatever a process makes of it."""
-        where = _caller(sys._getframe(1))
+        where = caller(sys._getframe(1))
         if self.running is None:
             return NotSimulated(f"{call} at {where}: in a simulation, use {use}")
         error = NotSimulated(f"{self.running.name} calls {call} at {where}: a simulated process uses {use}")
@@ -540,7 +540,7 @@ class SimulatedLoop(Endpoints):
         """Nobody sleeps."""
 
 
-def _caller(frame: FrameType | None) -> str:
+def caller(frame: FrameType | None) -> str:
     """The line that called into this package, if it was by way of Python's library: of who called that."""
     found = None
     while frame is not None:
