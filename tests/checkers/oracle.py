@@ -6,17 +6,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import strategies as st
-
 from harness.history import History, Op, OpType
-
-Choices = list[tuple[int, int, int]]
-"""Which client goes on, and two numbers that decide what it does."""
-
-
-def choices(clients: int = 4, length: int = 26) -> st.SearchStrategy[Choices]:
-    step = st.tuples(st.integers(0, clients - 1), st.integers(0, 35), st.integers(0, 34))
-    return st.lists(step, max_size=length)
+from tests.checkers.steps import Choices
 
 
 @dataclass

@@ -21,14 +21,13 @@ from checkers._zones import SOUND, restrict, zones_of
 from checkers.linearizable import Linearizable, register_problem
 from harness.history import History, Op, OpType
 from tests.checkers.oracle import (
-    Choices,
     Simulated,
-    choices,
     registers_are_linearizable,
     shown_alone,
     strings_are_linearizable,
     versioned_are_linearizable,
 )
+from tests.checkers.steps import Choices, choices
 
 NIGHTLY = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
 EXHAUSTIVE = settings(
@@ -37,6 +36,10 @@ EXHAUSTIVE = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     derandomize=not NIGHTLY,
 )
+
+
+def steps(most: int = 26) -> st.SearchStrategy[Choices]:
+    return choices(clients=4, most=most, what=36, how=35)
 
 
 def history_from(choices: Choices, *, unique: bool, cas: bool, keys: int = 1) -> History:
@@ -102,25 +105,25 @@ def agree(
 
 
 @EXHAUSTIVE
-@given(choices())
+@given(steps())
 def test_zones_agree_with_every_order_of_reads_and_writes(choices: Choices) -> None:
     agree(history_from(choices, unique=True, cas=False))
 
 
 @EXHAUSTIVE
-@given(choices(length=26))
+@given(steps(26))
 def test_zones_agree_with_every_order_of_reads_writes_and_cas(choices: Choices) -> None:
     agree(history_from(choices, unique=True, cas=True))
 
 
 @EXHAUSTIVE
-@given(choices())
+@given(steps())
 def test_the_search_agrees_with_every_order_when_values_repeat(choices: Choices) -> None:
     agree(history_from(choices, unique=False, cas=True))
 
 
 @EXHAUSTIVE
-@given(choices(), st.booleans())
+@given(steps(), st.booleans())
 def test_the_search_agrees_with_every_order_when_failed_cas_are_observed(
     choices: Choices, unique: bool
 ) -> None:
@@ -128,7 +131,7 @@ def test_the_search_agrees_with_every_order_when_failed_cas_are_observed(
 
 
 @EXHAUSTIVE
-@given(choices(length=40), st.booleans(), st.sampled_from(["dropped", "observed"]))
+@given(steps(40), st.booleans(), st.sampled_from(["dropped", "observed"]))
 def test_histories_that_could_be_true_get_the_verdict_of_every_order(
     choices: Choices, unique: bool, failed_cas: FailedCas
 ) -> None:
@@ -136,7 +139,7 @@ def test_histories_that_could_be_true_get_the_verdict_of_every_order(
 
 
 @EXHAUSTIVE
-@given(choices(length=40), st.booleans(), st.sampled_from(["dropped", "observed"]))
+@given(steps(40), st.booleans(), st.sampled_from(["dropped", "observed"]))
 def test_histories_without_a_lie_are_linearizable(
     choices: Choices, unique: bool, failed_cas: FailedCas
 ) -> None:
@@ -145,7 +148,7 @@ def test_histories_without_a_lie_are_linearizable(
 
 
 @EXHAUSTIVE
-@given(choices(length=40), st.booleans())
+@given(steps(40), st.booleans())
 def test_the_order_that_versions_give_agrees_with_every_order(choices: Choices, unique: bool) -> None:
     history = Simulated(unique=unique, cas=True, versions=True).history(choices)
     columns = registers(history, "dropped")
@@ -155,13 +158,13 @@ def test_the_order_that_versions_give_agrees_with_every_order(choices: Choices, 
 
 
 @EXHAUSTIVE
-@given(choices(length=30), st.booleans())
+@given(steps(30), st.booleans())
 def test_several_keys_are_judged_one_by_one(choices: Choices, unique: bool) -> None:
     agree(history_from(choices, unique=unique, cas=True, keys=3))
 
 
 @EXHAUSTIVE
-@given(choices(clients=4, length=40))
+@given(steps(40))
 def test_zones_and_the_search_agree(choices: Choices) -> None:
     history = history_from(choices, unique=True, cas=True)
     columns = registers(history, "dropped")
@@ -177,7 +180,7 @@ def test_zones_and_the_search_agree(choices: Choices) -> None:
 
 
 @EXHAUSTIVE
-@given(choices(length=40), st.booleans(), st.booleans(), st.integers(1, 3))
+@given(steps(40), st.booleans(), st.booleans(), st.integers(1, 3))
 def test_a_search_by_stretches_finds_what_one_in_depth_finds(
     choices: Choices, unique: bool, simulated: bool, stretch: int
 ) -> None:
@@ -235,7 +238,7 @@ def strings_from(choices: Choices, pieces: str, lies: int) -> History:
 
 @EXHAUSTIVE
 @given(
-    choices(length=34),
+    steps(34),
     st.sampled_from(["abcdefghijklmnopqrstuvwxyz", "abcdef", "ab"]),
     st.sampled_from([0, 5]),
 )

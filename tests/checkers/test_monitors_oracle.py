@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from checkers.linearizable import Linearizable
 from checkers.models import IMPOSSIBLE, UNKNOWN, Call, Model, model_named
 from harness.history import History, Op, OpType
+from tests.checkers.steps import Choices, choices
 
 THOROUGH = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
 EXHAUSTIVE = settings(
@@ -24,22 +25,11 @@ EXHAUSTIVE = settings(
     derandomize=not THOROUGH,
 )
 
-Choices = list[tuple[int, int, int]]
-"""Which client goes on, and two numbers that decide what it does."""
 Begin = Callable[[int, int, list[Any]], tuple[str, Any]]
 """(what, how, values so far) -> the function and its argument."""
 
 
-def choices(length: int = 24, clients: int = 4) -> st.SearchStrategy[Choices]:
-    """Up to so many steps, every number of them as likely (a list would have about five)."""
-
-    def decoded(drawn: bytes) -> Choices:
-        steps = zip(drawn[1::3], drawn[2::3], drawn[3::3], strict=True)
-        chosen = [(client % clients, what % 60, how % 60) for client, what, how in steps]
-        return chosen[: drawn[0] % (length + 1)]
-
-    size = 1 + 3 * length
-    return st.binary(min_size=size, max_size=size).map(decoded)
+STEPS = choices(clients=4, most=24)
 
 
 # --- Histories -----------------------------------------------------------------------------------------
@@ -187,14 +177,14 @@ CONTAINERS = ["queue", "unordered-queue", "stack", "priority-queue"]
 
 @pytest.mark.parametrize("name", CONTAINERS)
 @EXHAUSTIVE
-@given(choices=choices())
+@given(choices=STEPS)
 def test_containers_of_unique_elements(name: str, choices: Choices) -> None:
     agree(container(choices, name), name)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
 @EXHAUSTIVE
-@given(choices=choices(length=18))
+@given(choices=choices(clients=4, most=18))
 def test_containers_whose_elements_repeat(name: str, choices: Choices) -> None:
     agree(container(choices, name, unique=False), name)
 
@@ -228,7 +218,7 @@ LOCKS = ["owner-mutex", "fenced-mutex", "reentrant-mutex", "reentrant-fenced-mut
 
 @pytest.mark.parametrize("name", [*SEMAPHORES, *LOCKS])
 @EXHAUSTIVE
-@given(choices=choices())
+@given(choices=STEPS)
 def test_locks(name: str, choices: Choices) -> None:
     agree(lock(choices, name), name)
 
@@ -252,7 +242,7 @@ def counter(choices: Choices, amounts: tuple[int, ...] = (1,)) -> History:
 
 @pytest.mark.parametrize("amounts", [(1,), (3,), (-1,), (1, 2), (1, -1)])
 @EXHAUSTIVE
-@given(choices=choices())
+@given(choices=STEPS)
 def test_counters(amounts: tuple[int, ...], choices: Choices) -> None:
     agree(counter(choices, amounts), "counter")
 
@@ -278,7 +268,7 @@ def log(choices: Choices, *, unique: bool = True) -> History:
 
 
 @EXHAUSTIVE
-@given(choices=choices(), unique=st.booleans())
+@given(choices=STEPS, unique=st.booleans())
 def test_logs(choices: Choices, unique: bool) -> None:
     agree(log(choices, unique=unique), "log")
 
@@ -315,13 +305,13 @@ def a_set(choices: Choices, *, blind: int = 0, reads: bool = False, elements: in
 
 @pytest.mark.parametrize("blind", [0, 1, 3])
 @EXHAUSTIVE
-@given(choices=choices(), elements=st.integers(1, 4))
+@given(choices=STEPS, elements=st.integers(1, 4))
 def test_sets_by_element(blind: int, choices: Choices, elements: int) -> None:
     agree(a_set(choices, blind=blind, elements=elements), "set")
 
 
 @pytest.mark.parametrize("blind", [0, 3])
 @EXHAUSTIVE
-@given(choices=choices(), elements=st.integers(1, 6))
+@given(choices=STEPS, elements=st.integers(1, 6))
 def test_sets_with_whole_reads(blind: int, choices: Choices, elements: int) -> None:
     agree(a_set(choices, blind=blind, reads=True, elements=elements), "set")

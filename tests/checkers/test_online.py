@@ -15,6 +15,7 @@ from checkers.online_set import SetFollower
 from checkers.set_full import SetFull
 from harness.history import History, Op
 from harness.verdict import Verdict, Violation
+from tests.checkers.steps import Choices, choices
 
 Recorded = Callable[..., History]
 
@@ -26,13 +27,7 @@ EXAMPLES = settings(
     derandomize=not THOROUGH,
 )
 
-Choices = list[tuple[int, int, int]]
-"""Which client goes on, and two numbers that decide what it does."""
-
-
-def choices(clients: int, length: int) -> st.SearchStrategy[Choices]:
-    step = st.tuples(st.integers(0, clients - 1), st.integers(0, 19), st.integers(0, 11))
-    return st.lists(step, min_size=length // 2, max_size=length)
+STEPS = choices(clients=5, least=20, most=40, what=20, how=12)
 
 
 class Script:
@@ -139,7 +134,7 @@ def linearizable(history: History) -> bool:
     return Linearizable().check(history).valid != "invalid"
 
 
-@given(choices(5, 40), st.booleans(), st.integers(2, 6), st.booleans())
+@given(STEPS, st.booleans(), st.integers(2, 6), st.booleans())
 @EXAMPLES
 def test_registers_are_followed_exactly(steps: Choices, cas: bool, values: int, forgetful: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -148,7 +143,7 @@ def test_registers_are_followed_exactly(steps: Choices, cas: bool, values: int, 
         assert_agreement(RegisterFollower(), linearizable, registers(steps, cas=cas, values=values))
 
 
-@given(choices(5, 40), st.booleans())
+@given(STEPS, st.booleans())
 @EXAMPLES
 def test_keys_whose_values_repeat_are_given_up_or_followed_exactly(steps: Choices, forgetful: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -157,7 +152,7 @@ def test_keys_whose_values_repeat_are_given_up_or_followed_exactly(steps: Choice
         assert_agreement(RegisterFollower(), linearizable, ops)
 
 
-@given(choices(5, 40), st.booleans())
+@given(STEPS, st.booleans())
 @EXAMPLES
 def test_linearizable_sets_are_followed_exactly(steps: Choices, honest: bool) -> None:
     def in_order(history: History) -> bool:
@@ -166,7 +161,7 @@ def test_linearizable_sets_are_followed_exactly(steps: Choices, honest: bool) ->
     assert_agreement(SetFollower(linearizable=True), in_order, sets(steps, honest=honest))
 
 
-@given(choices(5, 40), st.booleans())
+@given(STEPS, st.booleans())
 @EXAMPLES
 def test_of_other_sets_all_but_loss_is_followed_exactly(steps: Choices, honest: bool) -> None:
     def in_order(history: History) -> bool:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from checkers.sessions import GUARANTEES, SINGLE, Sessions
 from harness.history import History, Op, OpType
+from tests.checkers.steps import Choices, choices
 
 Recorded = Callable[..., History]
 Row = tuple[Any, ...]
@@ -382,7 +383,7 @@ THOROUGH = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 19), st.integers(0, 11)), min_size=10, max_size=34),
+    choices(clients=3, least=10, most=34, what=20, how=12),
     st.integers(1, 3),
     st.booleans(),
     st.sampled_from(GUARANTEES),
@@ -395,7 +396,7 @@ THOROUGH = bool(os.environ.get("SPLITBRAIN_NIGHTLY"))
     suppress_health_check=list(HealthCheck),
 )
 def test_it_agrees_with_the_definitions(
-    steps: list[tuple[int, int, int]],
+    steps: Choices,
     keys: int,
     numbered: bool,
     guarantee: str,
@@ -410,7 +411,7 @@ def test_it_agrees_with_the_definitions(
         assert (verdict.valid != "invalid") == oracle.allows(guarantee), verdict
 
 
-def history_from(steps: list[tuple[int, int, int]], keys: int, numbered: bool) -> list[Op]:
+def history_from(steps: Choices, keys: int, numbered: bool) -> list[Op]:
     """An idle client begins something, a busy one completes it, or crashes; few values, read at random."""
     ops: list[Op] = []
     busy: dict[int, Op] = {}
