@@ -10,15 +10,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from threading import Event
+from types import FrameType
 
 import msgspec
 
@@ -198,12 +202,38 @@ def sweep(
     """
     tally = Tally() if tally is None else tally
     work = ((workload, seed) for seed in seeds for workload in plan.workloads)
-    for done in _run_all(plan, work, jobs or _cores()):
-        tally.add(done)
-        if done.scenario is not None and failures is not None:
-            _keep(done.scenario, failures / f"{workload_of(done.workload).name}-{done.seed}.json", tally)
-        on_seed(done, tally)
+    with _ctrl_c() as pressed:
+        for done in _run_all(plan, work, jobs or _cores()):
+            tally.add(done)
+            if done.scenario is not None and failures is not None:
+                _keep(done.scenario, failures / f"{workload_of(done.workload).name}-{done.seed}.json", tally)
+            on_seed(done, tally)
+            if pressed.is_set():
+                raise KeyboardInterrupt
     return tally
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Event]:
+    """Whether it was pressed. (What comes in a finalizer raises KeyboardInterrupt, of which Python makes
+    nothing but a line on stderr.)"""
+    pressed = Event()
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield pressed
+        return
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _keep(scenario: Scenario, path: Path, tally: Tally) -> None:

@@ -13,7 +13,7 @@ import workloads
 from harness.cli import main
 from harness.progress import Phases
 from harness.simulation.scenario import Fault, Scenario, read, simulate
-from harness.simulation.sweep import Plan, parse_seeds, reached, run_seed, sweep
+from harness.simulation.sweep import Plan, Seed, Tally, parse_seeds, reached, run_seed, sweep
 
 if TYPE_CHECKING:
     from tests.simulation.conftest import Play
@@ -120,6 +120,21 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, phase: str, run: int) -> None:
 
     original = Phases.phase
     monkeypatch.setattr(Phases, "phase", begin)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_is_heard_even_in_a_finalizer() -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def on_seed(seed: Seed, tally: Tally) -> None:
+        Finalized()
+
+    plan, tally = Plan(workloads=("register",), nemesis="none", time_limit=1.0), Tally()
+    with pytest.raises(KeyboardInterrupt):
+        sweep(plan, range(5), jobs=1, on_seed=on_seed, tally=tally)
+    assert tally.seeds == 1
 
 
 def test_ctrl_c_ends_a_shrink_with_the_smallest_that_was_found(
