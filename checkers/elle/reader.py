@@ -1,7 +1,7 @@
 """Transactions out of a file, whatever its format, as fast as its bytes can be looked at.
 
 JSON and EDN go through the scanner (`checkers.elle._scan`), piece by piece, and never become Python objects:
-a million transactions (270 MB) in one to two seconds of one core (`benchmarks/elle.py`). Whatever
+a million transactions (300 MB) in two to three seconds of one core (`benchmarks/elle.py`). Whatever
 it does not know goes through `harness.history_formats`, which is exact and slow; so does whatever is broken,
 since the general reader says where and why.
 """
