@@ -24,6 +24,9 @@ CONNECT_TIMEOUT_NS = 1_000_000_000
 CALLS_IN_PROGRESS_MAX = 65536
 """Per connection: a server passes on all the blocking queries of its client agents over one."""
 
+UNREAD_BYTES_MAX = 4 * FRAME_BYTES_MAX
+"""A caller that leaves more than this unread loses the connection, not the server its memory."""
+
 TOO_MANY_CALLS = "RPC rate limit exceeded"
 """The answer to a call beyond that, which is not done. (Consul: structs.ErrRPCRateExceeded.)"""
 
@@ -94,6 +97,8 @@ class Servant:
             why = f"the answer has {len(answer)} bytes, at most {FRAME_BYTES_MAX} can be sent: ask for less"
             answer = _encode(Answer(call.id, Failure(why)))
         self._frames.send(answer)
+        if self._frames.unsent_bytes > UNREAD_BYTES_MAX:
+            self._frames.reject(f"it leaves {self._frames.unsent_bytes} bytes of answers unread")
 
     def _lost(self) -> None:
         # Nobody waits for these any more. What was proposed may be committed yet, as the caller must assume.

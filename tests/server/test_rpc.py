@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
 
 from impl.ports import Address, Ports
@@ -223,6 +225,39 @@ async def test_one_call_too_many_is_refused_and_the_others_go_on(
         may_answer.set()
         assert await asyncio.gather(*calls[:2]) == [Text("done")] * 2
         assert await ask(clients, address, "d") == Text("done")
+
+
+async def test_who_never_reads_the_answers_loses_the_connection_and_costs_no_more_memory(
+    ports: Ports, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rpc, "UNREAD_BYTES_MAX", 1_000_000)
+
+    gone = asyncio.Event()
+
+    async def answer(request: Request, forwarded: bool) -> Reply:
+        if request == StatusLeader("deaf"):
+            connections[1].lost = gone.set
+        return Text("x" * 100_000)
+
+    class Deaf(Frames):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            cast(asyncio.Transport, transport).pause_reading()
+
+    async with serving(ports, answer) as (clients, address, connections):
+        assert await ask(clients, address, "a") == Text("x" * 100_000)
+        deaf = Deaf(RPC)
+        await ports.network.connect(lambda: deaf, address)
+        for number in range(1000):
+            deaf.send(msgspec.msgpack.encode(rpc.Call(number, False, StatusLeader("deaf"))))
+        async with asyncio.timeout(10):
+            await gone.wait()
+        found = re.search(r"it leaves (\d+) bytes of answers unread", caplog.text)
+        assert found is not None
+        assert 1_000_000 < int(found[1]) < 1_200_000
+        assert [connection.is_open for connection in connections] == [True, False]
+        assert await ask(clients, address, "b") == Text("x" * 100_000)
+        deaf.abort()
 
 
 async def test_what_is_no_call_closes_the_connection(ports: Ports) -> None:
