@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness import cli, store
@@ -12,7 +13,8 @@ from harness.cli import BROKEN_INPUT, OWN_BUG, USAGE_ERROR
 from harness.generator.simulate import invocations, perfect
 from harness.history import Op, encode
 from harness.history_formats import read
-from harness.store import EXIT_CODES, TestRecord
+from harness.simulation.sweep import Plan
+from harness.store import EXIT_CODES
 
 GOOD = [
     Op(0, 0, "invoke", 0, "write", value=1),
@@ -153,26 +155,8 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize("seed", range(20))
 def test_faults_last_until_the_system_goes_on_without_those_hit(seed: int) -> None:
     """A run of etcd showed no stale read: its partitions ended before its clients wrote again."""
-    record = TestRecord(
-        name="register-partition",
-        started="2026-01-01T00:00:00+0000",
-        command=[],
-        seed=seed,
-        world="netns",
-        system="etcd",
-        workload="register",
-        nemesis="partition",
-        nodes=["n1", "n2", "n3", "n4", "n5"],
-        servers=5,
-        reads="stale",
-        agent=None,
-        concurrency=10,
-        rate=100.0,
-        time_limit=30.0,
-        operation_timeout=5.0,
-        promise="",
-        marks=[],
-    )
+    plan = Plan(workloads=("register",), nemesis="partition", system="etcd", time_limit=30.0)
+    record = msgspec.structs.replace(plan.record("register", seed), world="netns")
     schedule = invocations(perfect(gen.nemesis(cli.test_of(record).nemesis.generator)))
     assert [step.f for step in schedule] == ["start-partition", "stop-partition"] * 2
     assert all(
