@@ -6,7 +6,8 @@ A script is executed anew for every process, as `__main__`, up to its `asyncio.r
 process's life, and what it returns its exit code, if that is a number. Time, chance, streams and what it says
 are the simulation's (`fences`, `endpoints`, `output`). Rules:
 
-1. It has one `asyncio.run(...)`. What comes after that is not run, though `finally` clauses around it are.
+1. It has one `asyncio.run(...)`, which ends as asyncio's does: the tasks that are left are cancelled, and
+   end. What comes after it is not run, though `finally` clauses around it are.
 2. Until then it may read files; afterwards it has none. What is to survive a crash needs the disk port.
 3. Modules that it imports are imported once, for all nodes and for all runs of the harness's process: their
    global variables are everybody's, and what they draw while they are imported is the same for every seed.
@@ -33,6 +34,7 @@ Of both kinds, an exception with an integer `code` ends the process with that ex
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 import random
@@ -115,7 +117,11 @@ class Script:
                 "knows what to run: see docs/simulator.md\n"
             )
             return NOTHING_RUN_EXIT_CODE
-        code = await main
+        try:
+            code = await main
+        finally:
+            if process.alive:
+                await _end_other_tasks()
         return code if isinstance(code, int) else 0
 
     def _execute(self, process: Process) -> Coroutine[Any, Any, object] | None:
@@ -134,6 +140,18 @@ class Script:
             process.starting = False
             sys.modules["__main__"] = outer
         return None
+
+
+async def _end_other_tasks() -> None:
+    """As `asyncio.run` does once `main` is over: cancel all that still run, and let them end."""
+    loop, others = asyncio.get_running_loop(), asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    for task in others:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            message = "unhandled exception during asyncio.run() shutdown"
+            loop.call_exception_handler({"message": message, "exception": error, "task": task})
 
 
 def started_by(argv: Sequence[str]) -> Callable[[], Program]:

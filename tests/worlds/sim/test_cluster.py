@@ -333,6 +333,48 @@ def test_what_is_beside_a_module_does_not_stand_in_for_the_library(
     on_cluster(scenario)
 
 
+@pytest.mark.parametrize("last", ["return 3", "sys.exit(3)", "raise Wrong"])
+def test_the_tasks_that_a_script_leaves_behind_are_cancelled_and_end(
+    on_cluster: OnCluster, program: Make, last: str
+) -> None:
+    argv = program(f"""
+        import asyncio, sys
+        class Wrong(Exception):
+            code = 3
+        async def left(name, seconds):
+            try:
+                await asyncio.sleep(100)
+            finally:
+                await asyncio.sleep(seconds)
+                print(name, "ends")
+        async def fails():
+            try:
+                await asyncio.sleep(100)
+            finally:
+                1 / 0
+        async def main():
+            tasks = [asyncio.create_task(left("a", 2)), asyncio.create_task(left("b", 1))]
+            tasks.append(asyncio.create_task(fails()))
+            await asyncio.sleep(1)
+            print("main ends")
+            {last}
+        asyncio.run(main())
+        """)
+
+    async def scenario(cluster: SimCluster) -> None:
+        await cluster.start("n1", argv, {})
+        await asyncio.sleep(2.5)
+        assert cluster.exits == []
+        await asyncio.sleep(1)
+        assert cluster.exits == [Exit("n1", "exit status 3", expected=False)]
+        said = log_of(cluster)
+        assert re.findall(r"^(main|a|b) ends$", said, re.MULTILINE) == ["main", "b", "a"]
+        assert "unhandled exception during asyncio.run() shutdown" in said
+        assert "ZeroDivisionError" in said
+
+    on_cluster(scenario)
+
+
 # --- Ending
 
 
