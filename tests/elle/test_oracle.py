@@ -4,9 +4,10 @@ Each model is written down as what it is, a machine that takes one step after th
 tried. Transactions of unknown outcome may take part or not; failed ones do not. `order` says which
 transactions must come before which: none, those of each process, or those that were over before others began.
 
-No difference is allowed: what the oracle can explain is never accused, and what it cannot is never missed.
-(In principle registers, and lists whose last appends nobody read, can hide a violation that only trying both
-orders of two writes would prove. None of these small histories does.)
+What the oracle can explain is never accused, and what it cannot is never missed, but for a few in 100,000:
+registers, and lists whose last appends nobody read, can hide a violation that only trying every order of two
+writes proves. (Which order there was is what such histories do not tell, and to try all takes exponential
+time.) Of those that are counted as such, it is made sure that they are accused under every order.
 
 Histories come from two sources. In one a database executes transactions, now and then badly: what is wrong is
 what goes wrong in databases. In the other nobody executes anything, and clients are told whatever comes to
@@ -17,11 +18,14 @@ middle of others, their own future.
 from __future__ import annotations
 
 import os
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, permutations, product
 from random import Random
 from typing import Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -43,6 +47,7 @@ EXHAUSTIVE = settings(
 Micro = tuple[str, Any, Any]
 State = tuple[tuple[Any, Any], ...]
 Order = Literal["", "process", "realtime"]
+BOTH: tuple[OpType, OpType] = ("invoke", "ok")
 
 
 @dataclass(frozen=True)
@@ -450,15 +455,95 @@ MODELS: list[tuple[str, Oracle, Order]] = [
 ]
 
 
+HIDDEN_MAX = 20 if THOROUGH else 0
+"""So many histories may hide what is wrong with them in the order of their writes."""
+hidden: Counter[Workload] = Counter()
+
+
 def agree(history: History, workload: Workload) -> None:
+    if hides(history, workload):
+        hidden[workload] += 1
+        assert hidden[workload] <= HIDDEN_MAX
+
+
+def hides(history: History, workload: Workload) -> bool:
+    """Whether elle-py does not see what is wrong for want of the order of the writes, under any model. Under
+    all others it says what the oracle says."""
+    found = False
     transactions = from_history(history)
     for model, oracle, order in MODELS:
         analysis = analyse(transactions, workload, Options((model,), ("garbage-read",)))
         if analysis.nothing:
             continue
-        explained = oracle(history, order)
         told = [case.summary for cases in analysis.cases.values() for case in cases]
-        assert (analysis.valid == "valid") == explained, (model, analysis.valid, told)
+        if oracle(history, order):
+            assert analysis.valid == "valid", (model, analysis.valid, told)
+        elif analysis.valid == "valid":
+            assert all(accused(ordered, model) for ordered in with_order_of_writes(history)), (model, told)
+            found = True
+    return found
+
+
+def accused(history: History, model: str) -> bool:
+    analysis = analyse(from_history(history), "list-append", Options((model,), ("garbage-read",)))
+    return analysis.valid != "valid"
+
+
+def with_order_of_writes(history: History) -> Iterator[History]:
+    """The same as lists, for every order that its writes may have had: each read then shows all that had been
+    written, and one more transaction, beside all the others, what there is at the end. One of them is
+    explained if and only if the history is."""
+    writes: dict[Any, list[list[Any]]] = defaultdict(list)
+    certain: dict[Any, list[list[Any]]] = defaultdict(list)
+    for invoke, completion in history.pairs():
+        if completion is not None and completion.type == "fail":
+            continue
+        by_key: dict[Any, list[Any]] = defaultdict(list)
+        for f, key, value in invoke.value:
+            by_key[key] += [value] if f != "r" else []
+        for key, values in by_key.items():
+            if values:
+                writes[key].append(values)
+                if completion is not None and completion.type == "ok":
+                    certain[key].append(values)
+    orders = [
+        [
+            list(chain.from_iterable(some))
+            for count in range(len(certain[key]), len(made) + 1)
+            for some in permutations(made, count)
+            if all(values in some for values in certain[key])
+        ]
+        for key, made in writes.items()
+    ]
+    for chosen in product(*orders):
+        end = dict(zip(writes, chosen, strict=True))
+        try:
+            ops = [
+                msgspec.structs.replace(
+                    op, index=op.index + 1, time=op.time + 1, value=[_as_list(one, end) for one in op.value]
+                )
+                for op in history.ops
+            ]
+        except ValueError:  # a read shows what this order leaves out
+            continue
+        reads = [["r", key, None] for key in end], [["r", key, values] for key, values in end.items()]
+        last = len(ops) + 1
+        yield History(
+            [
+                Op(index=0, time=0, type="invoke", process=99, f="txn", value=reads[0]),
+                *ops,
+                Op(index=last, time=last, type="ok", process=99, f="txn", value=reads[1]),
+            ]
+        )
+
+
+def _as_list(micro: list[Any], end: dict[Any, list[Any]]) -> list[Any]:
+    f, key, value = micro
+    if f != "r":
+        return ["append", key, value]
+    if value is None or isinstance(value, list):
+        return ["r", key, value]
+    return ["r", key, end[key][: end[key].index(value) + 1]]
 
 
 @EXHAUSTIVE
@@ -471,6 +556,60 @@ def test_lists_are_accused_if_and_only_if_no_execution_explains_them(history: Hi
 @given(st.one_of(histories("rw-register"), hearsay("rw-register")))
 def test_registers_are_accused_if_and_only_if_no_execution_explains_them(history: History) -> None:
     agree(history, "rw-register")
+
+
+def history_of(*events: tuple[OpType, int, list[Any]]) -> History:
+    return History(
+        [
+            Op(index=at, time=at, type=type_, process=process, f="txn", value=value)
+            for at, (type_, process, value) in enumerate(events)
+        ]
+    )
+
+
+def test_a_violation_whichever_of_two_appends_nobody_read_was_first_may_be_hidden() -> None:
+    """T0 and T3 had both begun before T1 was over, and were not over when T2 began: both append to x."""
+    assert hides(
+        history_of(
+            ("invoke", 0, [["r", "y", None], ["append", "x", 1]]),
+            ("invoke", 2, [["r", "x", None], ["append", "y", 2]]),
+            ("ok", 0, [["r", "y", None], ["append", "x", 1]]),
+            ("invoke", 1, [["r", "y", None], ["append", "x", 3]]),
+            ("ok", 2, [["r", "x", None], ["append", "y", 2]]),
+            ("invoke", 2, [["r", "x", None]]),
+            ("ok", 1, [["r", "y", None], ["append", "x", 3]]),
+            ("ok", 2, [["r", "x", None]]),
+        ),
+        "list-append",
+    )
+
+
+def test_a_violation_whichever_of_two_blind_writes_was_first_may_be_hidden() -> None:
+    """Both write y after T0, which saw none of it, and before the first write of x, which T0 overwrites."""
+    transactions = [
+        [["w", "x", 1], ["w", "x", 2], ["w", "x", 3], ["r", "y", None]],
+        [["r", "x", None], ["w", "x", 4]],
+        [["r", "x", None], ["w", "y", 5]],
+        [["r", "x", None], ["w", "y", 6]],
+    ]
+    events: list[tuple[OpType, int, list[Any]]]
+    events = [(type_, 0, one) for one in transactions for type_ in BOTH]
+    assert hides(history_of(*events), "rw-register")
+
+
+def test_an_order_that_explains_the_history_is_among_those_that_are_tried() -> None:
+    """And it is not accused: what is found hidden is hidden by the order of writes, and by nothing else."""
+    skew: list[list[Any]] = [
+        [["r", "x", None], ["w", "y", 1]],
+        [["r", "y", None], ["w", "x", 2]],
+        [["w", "x", 3]],
+    ]
+    events: list[tuple[OpType, int, list[Any]]]
+    events = [(type_, process, one) for type_ in BOTH for process, one in enumerate(skew)]
+    history = history_of(*events)
+    found = [accused(one, "snapshot-isolation") for one in with_order_of_writes(history)]
+    assert sorted(found) == [False, False]
+    assert all(accused(one, "serializable") for one in with_order_of_writes(history))
 
 
 @pytest.mark.parametrize(("model", "oracle", "order"), MODELS)
