@@ -14,8 +14,6 @@ from harness.worlds.sim import Sim, watchdog
 from harness.worlds.sim.process import Process
 from harness.worlds.sim.watchdog import Endless
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
-
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
