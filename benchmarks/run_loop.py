@@ -78,7 +78,7 @@ class Registers:
 
         return gen.limit(self.operations, gen.mix(read, write, cas))
 
-    def fault_seconds(self, system: System, options: Options) -> float:
+    def long_fault_seconds(self, system: System, options: Options) -> float:
         return 0.0
 
     def final_generator(self, test: Test) -> Source:

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from harness.store import Outcome, Results, TestRecord
     from harness.test import Checker, Test, Workload
-    from nemesis import Timing
 
 USAGE_ERROR = 64
 BROKEN_INPUT = 65
@@ -119,6 +118,7 @@ def test_of(record: TestRecord) -> Test:
     from harness import registry
     from harness.systems import Options
     from harness.test import Test
+    from nemesis import schedule
 
     options = Options(
         nodes=tuple(record.nodes),
@@ -128,6 +128,11 @@ def test_of(record: TestRecord) -> Test:
         extra=record.extra,
     )
     system, chosen = registry.system(record.system), workload(record.workload)
+    timing = nemesis.Timing(
+        record.time_limit, system.fault_seconds(options), chosen.long_fault_seconds(system, options)
+    )
+    if record.world == "sim":  # Where time costs nothing: as often as the seed draws.
+        timing = schedule.varied(timing, Random(f"{record.seed}/timing"))
     return Test(
         name=record.name,
         system=system,
@@ -137,7 +142,7 @@ def test_of(record: TestRecord) -> Test:
             record.nemesis,
             capabilities=registry.world(record.world).capabilities,
             nodes=len(record.nodes),
-            timing=_timing(record, max(system.fault_seconds(options), chosen.fault_seconds(system, options))),
+            timing=timing,
             seed=record.seed,
         ),
         concurrency=record.concurrency,
@@ -146,15 +151,6 @@ def test_of(record: TestRecord) -> Test:
         operation_timeout=record.operation_timeout,
         seed=record.seed,
     )
-
-
-def _timing(record: TestRecord, fault_seconds: float) -> Timing:
-    """When faults come; in a simulation, where time costs nothing, as often as the seed draws."""
-    from nemesis.schedule import Timing, varied
-
-    if record.world != "sim":
-        return Timing(record.time_limit, fault_seconds)
-    return varied(record.time_limit, fault_seconds, Random(f"{record.seed}/timing"))
 
 
 def workload(name: str) -> Workload:

@@ -57,9 +57,9 @@ class Workload(Protocol):
         """The clients' operations; the run paces it (`rate`) and ends it (`time_limit`)."""
         ...
 
-    def fault_seconds(self, system: System, options: Options) -> float:
-        """How long each fault should last at least, for its effects to be seen. 0, as by default: whatever
-        suits."""
+    def long_fault_seconds(self, system: System, options: Options) -> float:
+        """How long one fault in two should last at least, for all its effects to be seen, the others being
+        brief. 0, as by default: whatever suits."""
         return 0.0
 
     def final_generator(self, test: Test) -> Source:

@@ -1,8 +1,10 @@
 """When faults come and go: drawn in advance, so that a seed decides it whatever the clients do.
 
 After a short lead-in, faults and quiet take turns, each some 5 to 10 seconds long; a run too short for two
-such turns has two shorter ones, and a workload may want its faults to last longer. The leader is always among
-the targets, and no target comes twice before all have come once.
+such turns has two shorter ones, and a system may need its faults to last longer. A workload may want one
+fault in two to outlast something that takes long; the others are brief then, the last one among them: what
+was only begun when the links heal has to be undone, too. The leader is always among the targets, and no
+target comes twice before all have come once.
 
 Or reigns are short: leaders are hit one after the other, each soon after it was elected, before it could
 finish what its predecessor had begun.
@@ -11,7 +13,7 @@ finish what its predecessor had begun.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -40,6 +42,8 @@ class Timing:
     """Seconds of the main phase."""
     fault_seconds: float = 0.0
     """How long each fault should last at least, if the time limit allows two such turns."""
+    long_fault_seconds: float = 0.0
+    """How long one fault in two should last at least, likewise, the others being brief. 0: all are alike."""
     period: float = 15.0
     """Seconds of a turn, fault and quiet together."""
     short_reigns: bool = False
@@ -47,22 +51,26 @@ class Timing:
     `network` makes all links slow then, for the whole run."""
 
 
-def varied(time_limit: float, fault_seconds: float, random: Random) -> Timing:
-    """Some timing, for those who run many times: one in four with short reigns."""
+def varied(timing: Timing, random: Random) -> Timing:
+    """Some other timing, for those who run many times: one in four with short reigns."""
     period = random.choice(PERIODS)
-    return Timing(time_limit, fault_seconds, period, not fault_seconds and random.random() < SHORT_REIGNS)
+    may_be_short = not (timing.fault_seconds or timing.long_fault_seconds)
+    return replace(timing, period=period, short_reigns=may_be_short and random.random() < SHORT_REIGNS)
 
 
 def faults(name: str, targets: Sequence[Any], timing: Timing, random: Random) -> list[Operation]:
     """`start-<name>` (value: the target) and `stop-<name>` operations in turn, over the time limit."""
     lead_in = min(LEAD_IN, timing.time_limit / 10)
-    least_period = max(timing.period, timing.fault_seconds / (_LATEST_STOP - _LATEST_START))
+    least_seconds = max(timing.fault_seconds, timing.long_fault_seconds)
+    least_period = max(timing.period, least_seconds / (_LATEST_STOP - _LATEST_START))
     count = max(2, int((timing.time_limit - lead_in) / least_period))
     period = (timing.time_limit - lead_in) / count
+    brief = timing.period if timing.long_fault_seconds else period
     schedule: list[Operation] = []
     for turn, target in enumerate(_draw(targets, count, random)):
         start = lead_in + (turn + random.uniform(0.0, _LATEST_START)) * period
-        stop = start + max(random.uniform(0.4, 0.6) * period, timing.fault_seconds)
+        least = timing.fault_seconds if (count - turn) % 2 else least_seconds
+        stop = start + max(random.uniform(0.4, 0.6) * brief, least)
         stop = min(stop, lead_in + (turn + _LATEST_STOP) * period)
         schedule.append(Operation(f"start-{name}", target, time=nanoseconds(start)))
         schedule.append(Operation(f"stop-{name}", time=nanoseconds(stop)))

@@ -31,7 +31,7 @@ class Gossip(Workload):
     def generator(self, test: Test) -> Source:
         return gen.repeat(Operation("members"))
 
-    def fault_seconds(self, system: System, options: Options) -> float:
+    def long_fault_seconds(self, system: System, options: Options) -> float:
         # The detection bound, and a second in which it is looked at.
         bounds = system.membership_bounds(options)
         return 0.0 if bounds is None else bounds.detect + 1.0

@@ -70,7 +70,7 @@ class Registers:
     def generator(self, test: Test) -> Source:
         return self.source()
 
-    def fault_seconds(self, system: System, options: Options) -> float:
+    def long_fault_seconds(self, system: System, options: Options) -> float:
         return 0.0
 
     def final_generator(self, test: Test) -> Source:

@@ -58,12 +58,22 @@ def test_a_seed_decides_the_schedule() -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-def test_a_workload_can_have_longer_faults_and_there_is_still_quiet_between_them(seed: int) -> None:
+def test_a_system_can_need_longer_faults_and_there_is_still_quiet_between_them(seed: int) -> None:
     schedule = faults("kill", TARGETS, Timing(36.0, fault_seconds=13.7), Random(seed))
     times = [time_of(operation) / SECOND for operation in schedule]
     assert len(times) == 4
     assert all(stop - start > 13.699 for start, stop in zip(times[::2], times[1::2], strict=True))
     assert times[2] - times[1] > 0.3
+
+
+@given(turns=st.integers(2, 6), seed=st.integers(0, 2**32))
+def test_a_workload_can_have_one_fault_in_two_longer_and_the_last_is_brief(turns: int, seed: int) -> None:
+    schedule = faults("kill", TARGETS, Timing(2.0 + 25.0 * turns, long_fault_seconds=19.0), Random(seed))
+    times = [time_of(operation) / SECOND for operation in schedule]
+    lasted = [stop - start for start, stop in zip(times[::2], times[1::2], strict=True)]
+    assert len(lasted) == turns
+    assert all(5.9 < brief < 9.1 for brief in lasted[::-2])
+    assert all(long > 18.999 for long in lasted[-2::-2])
 
 
 @given(time_limit=st.floats(3.0, 60.0), seed=st.integers(0, 2**32))
@@ -79,6 +89,7 @@ def test_short_reigns_hit_leaders_only_and_each_sooner_than_the_next_can_be_elec
 
 
 def test_reigns_are_short_in_one_of_four_and_never_where_faults_must_last() -> None:
-    short = sum(varied(15.0, 0.0, Random(seed)).short_reigns for seed in range(1000))
+    short = sum(varied(Timing(15.0), Random(seed)).short_reigns for seed in range(1000))
     assert 200 < short < 300
-    assert not any(varied(15.0, 5.0, Random(seed)).short_reigns for seed in range(100))
+    for lasting in (Timing(15.0, fault_seconds=5.0), Timing(15.0, long_fault_seconds=5.0)):
+        assert not any(varied(lasting, Random(seed)).short_reigns for seed in range(100))
