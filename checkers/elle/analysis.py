@@ -14,7 +14,7 @@ from harness.history import OK
 from harness.verdict import Validity, Verdict
 
 if TYPE_CHECKING:
-    from checkers.elle import _findings, cases, graph
+    from checkers.elle import _findings, cases, graph, orders
 
 EVIDENCE_MAX = 5
 
@@ -128,12 +128,14 @@ class _History(Protocol):
 
     def graph(self, level: int) -> graph.Graph: ...
 
+    def unordered(self) -> list[list[orders.Write]]: ...
+
     def explainer(self) -> cases.Explainer: ...
 
 
 def analyse(transactions: Transactions, workload: Workload, options: Options | None = None) -> Analysis:
     """Raises NotTransactions, BrokenHistory, consistency.UnknownName."""
-    from checkers.elle import cases, cycles
+    from checkers.elle import cases, cycles, orders
     from checkers.elle._findings import NAMES
 
     options = options or Options()
@@ -165,6 +167,14 @@ def analyse(transactions: Transactions, workload: Workload, options: Options | N
     unfinished = history.unfinished or suspect.unfinished
     if unfinished:
         unsure += [name for name in cycles.inferable() if name not in unsure]
+    if not forbidden.intersection([*found, *unsure]) and history.edges:
+        try:
+            hidden = orders.find(history, forbidden)
+        except orders.TooLong:
+            details["orders of unordered writes"] = "not all tried"
+        else:
+            counts |= dict.fromkeys(hidden, 1)
+            found |= hidden
     return Analysis(
         workload=workload,
         options=options,

@@ -65,7 +65,8 @@ class Explainer(Protocol):
     def reason(self, names: Names, level: int, step: Step, to: int) -> Reason: ...
 
 
-def of_cycle(explainer: Explainer, cycle: Cycle) -> Case:
+def of_cycle(explainer: Explainer, cycle: Cycle, preface: Callable[[Names], str] = lambda _: "") -> Case:
+    """`preface`: what to say first, given what the transactions are called."""
     columns = explainer.transactions
     around = [step.transaction for step in cycle.steps]
     following = [*around[1:], around[0]]
@@ -82,7 +83,7 @@ def of_cycle(explainer: Explainer, cycle: Cycle) -> Case:
     return Case(
         columns=columns,
         type=cycle.type,
-        summary=f"{who}. {before}. So each would have to come before itself.",
+        summary=f"{preface(names)}{who}. {before}. So each would have to come before itself.",
         transactions=tuple(around),
         edges=tuple(KIND_NAMES[step.kind] for step in cycle.steps),
         reasons=tuple(reasons),

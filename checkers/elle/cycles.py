@@ -61,7 +61,7 @@ FAMILIES = ("G0", "G1c", "G-single", "G-nonadjacent", "G2")
 _ORDER = (PROCESS, REALTIME, LINK)
 _EDGES = np.arange(KINDS * (SERIALIZABLE + 1))
 _KIND, _PREMISE = _EDGES % KINDS, _EDGES // KINDS
-_ALLOWED = {
+ALLOWED = {
     "G0": np.isin(_KIND, (WW, *_ORDER)) & (_PREMISE <= NONE),
     "G1c": np.isin(_KIND, (WW, WR, *_ORDER)) & (_PREMISE <= READ_COMMITTED),
     "G-single": np.isin(_KIND, (WW, WR, *_ORDER)) & (_PREMISE <= CONSISTENT_VIEW),
@@ -70,8 +70,8 @@ _ALLOWED = {
 }
 """What a cycle of the family may be made of, beside the one edge that makes it one."""
 _MAKES = {
-    "G0": _ALLOWED["G0"] & (_KIND == WW),
-    "G1c": _ALLOWED["G1c"] & ((_KIND == WR) | (_PREMISE == READ_COMMITTED)),
+    "G0": ALLOWED["G0"] & (_KIND == WW),
+    "G1c": ALLOWED["G1c"] & ((_KIND == WR) | (_PREMISE == READ_COMMITTED)),
     "G-single": (_PREMISE <= CONSISTENT_VIEW)
     & ((_KIND == RW) | ((_KIND == WW) & (_PREMISE == CONSISTENT_VIEW))),
     "G-nonadjacent": (_PREMISE <= CONSISTENT_VIEW) & (_KIND == RW),
@@ -130,7 +130,7 @@ def is_acyclic(graph: Graph) -> bool:
 def members(graph: Graph) -> NDArray[np.int64]:
     """The transactions that are on some cycle."""
     first, to, how = _graph.rows(graph.nodes, graph.source, graph.target, graph.edge)
-    component, count = _graph.components(first, to, how, _ALLOWED["G2"])
+    component, count = _graph.components(first, to, how, ALLOWED["G2"])
     if count == graph.nodes:
         return np.empty(0, np.int64)
     return np.flatnonzero((np.bincount(component, minlength=count)[component] > 1)[: graph.transactions])
@@ -225,7 +225,7 @@ class _Parts:
 
     def __init__(self, graph: Graph) -> None:
         first, to, how = _graph.rows(graph.nodes, graph.source, graph.target, graph.edge)
-        component, count = _graph.components(first, to, how, _ALLOWED["G2"])
+        component, count = _graph.components(first, to, how, ALLOWED["G2"])
         sizes = np.bincount(component, minlength=count)
         nodes = np.flatnonzero(sizes[component] > 1)
         order = np.lexsort((nodes, component[nodes], sizes[component[nodes]]))
@@ -253,7 +253,7 @@ class _Parts:
     def existing(self, family: str) -> NDArray[np.bool_]:
         """Per component, whether it has cycles of the family or of a worse one."""
         rows = self.doubled if family == "G-nonadjacent" else self.plain
-        component, count = _graph.components(rows.first, rows.to, rows.how, _ALLOWED[family])
+        component, count = _graph.components(rows.first, rows.to, rows.how, ALLOWED[family])
         self._components[family] = component
         cyclic = np.bincount(component, minlength=count)[component] > 1
         starts = self.bounds[:-1] * (2 if family == "G-nonadjacent" else 1)
@@ -272,9 +272,9 @@ class _Parts:
         edges = np.empty(0, np.int64)
         # What takes the least for granted is the easiest to understand.
         for premise in range(READ_COMMITTED, SERIALIZABLE + 1):
-            allowed = _ALLOWED[family] & (premise >= _PREMISE)
+            allowed = ALLOWED[family] & (premise >= _PREMISE)
             edges, steps = _graph.shortest_cycle(rows, component, candidates, allowed, 2, steps)
-            if len(edges) or not steps or (allowed == _ALLOWED[family]).all():
+            if len(edges) or not steps or (allowed == ALLOWED[family]).all():
                 break
         return self._steps(rows, edges, doubled), steps
 
@@ -286,7 +286,12 @@ class _Parts:
             kind, premise = divmod(int(rows.how[at]), KINDS)[::-1]
             if kind != LINK:
                 steps.append(Step(int(node), kind, premise))
-        return tuple(_rotated(_without_detours(steps)))
+        return around(steps)
+
+
+def around(steps: list[Step]) -> tuple[Step, ...]:
+    """A cycle's steps from the transaction that began first on, without detours."""
+    return tuple(_rotated(_without_detours(steps)))
 
 
 def _without_detours(steps: list[Step]) -> list[Step]:
@@ -302,7 +307,6 @@ def _without_detours(steps: list[Step]) -> list[Step]:
 
 
 def _rotated(steps: list[Step]) -> Iterator[Step]:
-    """From the transaction that began first on."""
     at = min(range(len(steps)), key=lambda i: steps[i].transaction, default=0)
     yield from steps[at:]
     yield from steps[:at]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from checkers.elle import _findings, _index, _lists, cycles
 from checkers.elle.cycles import Step
 from checkers.elle.graph import KIND_NAMES, Graph, with_order
+from checkers.elle.orders import Write, by_key
 from checkers.elle.transactions import READ, Transactions
 from checkers.elle.words import Names, Reason, order_reason, value_text
 from harness.history import FAIL, OK
@@ -87,6 +88,16 @@ class ListAppend:
         """None if the transactions have no cycle at the level, nor, then, at a lower one. Else the history in
         which to look for cycles, and from which level on."""
         return None if cycles.is_acyclic(self.graph(level)) else (self, 0)
+
+    def unordered(self) -> list[list[Write]]:
+        """By key: what was appended, and read by nobody who tells where it came; a transaction's first."""
+        tails: dict[tuple[int, int], Write] = {}
+        lists = self.lists
+        for micro in np.flatnonzero(~lists.reads & (self.orders.position < 0)).tolist():
+            transaction, key = int(lists.of[micro]), int(lists.key[micro])
+            if self.happened[transaction]:
+                tails.setdefault((key, transaction), Write(micro, transaction, ()))
+        return by_key(tails)
 
     def explainer(self) -> ListReasons:
         return ListReasons(self)

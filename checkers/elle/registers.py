@@ -17,6 +17,7 @@ from checkers.elle._graph import CONSISTENT_VIEW, LINK, RW, SERIALIZABLE, WW
 from checkers.elle.cycles import Step
 from checkers.elle.graph import KIND_NAMES, Graph, with_order
 from checkers.elle.lists import appended_twice
+from checkers.elle.orders import Write, by_key
 from checkers.elle.transactions import NIL, READ, Transactions
 from checkers.elle.words import Names, Reason, order_reason
 from harness.history import FAIL, OK
@@ -155,6 +156,20 @@ class RwRegister:
     def _note(self, inference: Inference) -> None:
         if not inference.finished:
             self.cut_short.append(inference.level)
+
+    def unordered(self) -> list[list[Write]]:
+        """By key: what each transaction left there."""
+        registers = self.registers
+        final = np.flatnonzero(~registers.reads & (registers.overwritten < 0) & self.happened[registers.of])
+        readers: dict[tuple[int, int], list[int]] = {}
+        for read in self.reads[self.saw[self.reads] >= 0].tolist():
+            writer, key = int(registers.of[self.saw[read]]), int(registers.key[read])
+            readers.setdefault((key, writer), []).append(int(registers.of[read]))
+        writes: dict[tuple[int, int], Write] = {}
+        for micro in final.tolist():
+            at = int(registers.key[micro]), int(registers.of[micro])
+            writes[at] = Write(micro, at[1], tuple(readers.get(at, ())))
+        return by_key(writes)
 
     def explainer(self) -> RegisterReasons:
         return RegisterReasons(self)

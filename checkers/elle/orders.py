@@ -1,0 +1,406 @@
+"""Whether any order at all, of the writes whose order nobody saw, explains a short history.
+
+What reads prove, and what follows from it, leaves the order of some writes of a key open. Each order may be
+wrong for a reason of its own, without anything wrong in what holds whichever it was. So all are tried: two
+writes at a time, one first and then the other.
+
+Rules
+-----
+1. That A wrote a key before B says: A is before B (ww), and whoever read A's value is before B (rw).
+2. If that makes a cycle that the model forbids, then B was first. If that does as well, then what was
+   supposed on the way there is wrong; if nothing was, then so is the history.
+3. What neither is wrong of is supposed, and if need be, the opposite. A supposition that no cycle used need
+   not be turned round. The proof is its cycles, each with what it supposes.
+4. The order in which the transactions were over is tried first, whole: mostly that is how it was.
+
+So a history of few enough transactions (TRANSACTIONS_MAX) is explained or refuted; or that takes too long
+(WORK_MAX), as it may: the question is NP-complete. Lists and registers that allow a family of cycles have an
+order for every key, whatever it is, so what is refuted breaks the model, and what is explained keeps it.
+
+Source: polygraphs, C. Papadimitriou, "The serializability of concurrent database updates", JACM 1979, where
+the question is shown to be NP-complete; as it is asked here, C. Tan et al., "Cobra", OSDI 2020, and for
+snapshot isolation J. Zhang et al., "Viper", EuroSys 2023.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations, pairwise
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from checkers.elle import _graph, cycles
+from checkers.elle._graph import KINDS, LINK, RW, SERIALIZABLE, WW
+from checkers.elle.cases import Case, Explainer, of_cycle
+from checkers.elle.cycles import FAMILIES, Cycle, Step, type_of
+from checkers.elle.graph import LEVELS, Graph
+from checkers.elle.transactions import Transactions
+from checkers.elle.words import Names, Reason, value_text
+
+TRANSACTIONS_MAX = 500
+WORK_MAX = 10_000_000
+"""Rounds of inner loops: a second or two."""
+SUPPOSED = SERIALIZABLE + 1
+"""What an edge takes for granted that is there by a supposition: see `_graph.NONE`."""
+DEPTH_MAX = 200
+"""So many suppositions on top of each other, but for those that follow."""
+CASES_MAX = 8
+"""So many cycles of a proof are told."""
+
+
+class TooLong(Exception):
+    """There are too many orders to try."""
+
+
+class Write(NamedTuple):
+    """A write of which nobody may have seen whether it came before others of its key."""
+
+    micro: int
+    transaction: int
+    readers: tuple[int, ...]
+    """Other transactions that read it."""
+
+
+def by_key(writes: dict[tuple[int, int], Write]) -> list[list[Write]]:
+    """Of each key, if there are several. `writes`: by key and transaction."""
+    keys: dict[int, list[Write]] = {}
+    for (key, _), write in writes.items():
+        keys.setdefault(key, []).append(write)
+    return [those for those in keys.values() if len(those) > 1]
+
+
+class Supposition(NamedTuple):
+    """That one write came before another one of the key."""
+
+    first: Write
+    second: Write
+
+    @property
+    def opposite(self) -> Supposition:
+        return Supposition(self.second, self.first)
+
+    @property
+    def edges(self) -> Iterator[tuple[int, int, int]]:
+        """Source, target, kind: rule 1."""
+        target = self.second.transaction
+        yield self.first.transaction, target, WW
+        for reader in self.first.readers:
+            if reader != target:
+                yield reader, target, RW
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A cycle, and what it supposes."""
+
+    cycle: Cycle
+    supposed: dict[tuple[int, int, int], Supposition]
+    """By source, target and kind, the edges that hold only then."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """Cycles, one of which there is in any order that agrees with `uses`."""
+
+    wrong: tuple[Wrong, ...]
+    uses: frozenset[Supposition]
+
+    @classmethod
+    def of(cls, wrong: Wrong) -> _Proof:
+        return cls((wrong,), frozenset(wrong.supposed.values()))
+
+    def or_else(self, supposition: Supposition, other: _Proof) -> _Proof:
+        """The one proves it if the supposition holds, the other if not."""
+        uses = (self.uses - {supposition}) | (other.uses - {supposition.opposite})
+        return _Proof(self.wrong + other.wrong, uses)
+
+
+class History(Protocol):
+    """`lists.ListAppend` or `registers.RwRegister`."""
+
+    @property
+    def transactions(self) -> Transactions: ...
+
+    def graph(self, level: int) -> Graph: ...
+
+    def unordered(self) -> list[list[Write]]: ...
+
+    def explainer(self) -> Explainer: ...
+
+
+def find(history: History, forbidden: Collection[str]) -> dict[str, list[Case]]:
+    """The anomaly that a history without any cycle of a forbidden kind has in whatever order its writes came:
+    the cycles, and by which order each. None, if some order explains it. Raises TooLong."""
+    if len(history.transactions) > TRANSACTIONS_MAX:
+        raise TooLong
+    completed = history.transactions.complete
+    keys = [sorted(writes, key=lambda write: completed[write.transaction]) for writes in history.unordered()]
+    found: dict[str, list[Case]] = {}
+    explained: list[tuple[int, int]] = []
+    for level in reversed(range(len(LEVELS))):
+        for family in FAMILIES[:-3:-1]:  # G2, and without two anti-dependencies in a row
+            name, rank = type_of(family, level), FAMILIES.index(family)
+            if name not in forbidden or any(rank <= other and level <= at for other, at in explained):
+                continue
+            wrong = refute(history.graph(level), family, level, keys)
+            if wrong:
+                found = {name: _cases(history, wrong)}
+            else:
+                explained.append((rank, level))
+    return found
+
+
+def refute(graph: Graph, family: str, level: int, keys: Sequence[Sequence[Write]]) -> tuple[Wrong, ...]:
+    """Cycles of the family, in a graph that has none, of which there must be one in whatever order the writes
+    of each key came; none if some order explains the history. Raises TooLong.
+
+    `keys`: the writes of each, in the order that is tried first.
+    """
+    search = _Search(graph, family, level)
+    if search.explains([Supposition(*pair) for writes in keys for pair in pairwise(writes)]):
+        return ()
+    undecided = [Supposition(*pair) for writes in keys for pair in combinations(writes, 2)]
+    proof = search.refute(search.known(), undecided, 0)
+    return proof.wrong if proof else ()
+
+
+class _Known(NamedTuple):
+    """A graph that has no cycle, without what was supposed, or with it."""
+
+    reach: list[int]
+    """By node of the walks: the nodes that it leads to, and itself, as bits."""
+    supposed: tuple[Supposition, _Known] | None
+
+
+class _Search:
+    def __init__(self, graph: Graph, family: str, level: int) -> None:
+        self._graph = graph
+        self._family = family
+        self._level = level
+        self._twice = family == "G-nonadjacent"
+        """Whether a transaction is two nodes, the second one for who comes there by an anti-dependency."""
+        self._left = WORK_MAX
+        first, to, how = self._walks(graph)
+        ways = list(zip(to.tolist(), how.tolist(), strict=True))
+        self._out = [ways[low:high] for low, high in pairwise(first.tolist())]
+
+    def explains(self, suppositions: Sequence[Supposition]) -> bool:
+        edges = [edge for supposition in suppositions for edge in supposition.edges]
+        source, target, kind = np.array(edges, np.int32).reshape(-1, 3).T
+        more = Graph(self._graph.transactions, self._graph.nodes, source, target, kind.astype(np.int8))
+        first, to, how = self._walks(self._graph.with_edges(more))
+        every = np.ones(KINDS * KINDS, np.bool_)
+        return _graph.components(first, to, how, every)[1] == len(first) - 1
+
+    def _walks(self, graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int8]]:
+        """The graph whose cycles are those of the family."""
+        kept = cycles.ALLOWED[self._family][graph.edge]
+        edges = graph.source[kept], graph.target[kept], graph.edge[kept]
+        if self._twice:
+            return _graph.rows(2 * graph.nodes, *_graph.doubled(*edges))
+        return _graph.rows(graph.nodes, *edges)
+
+    def known(self) -> _Known:
+        """What holds whatever the order."""
+        reach = [0] * len(self._out)
+        component, _ = _graph.components(*self._walks(self._graph), np.ones(KINDS * KINDS, np.bool_))
+        for node in np.argsort(component).tolist():
+            reach[node] = 1 << node
+            for target, _ in self._out[node]:
+                reach[node] |= reach[target]
+        return _Known(reach, None)
+
+    def refute(self, known: _Known, undecided: Sequence[Supposition], depth: int) -> _Proof | None:
+        """None if some order of what is undecided makes no cycle. Raises TooLong."""
+        forced: list[tuple[Supposition, Callable[[], Wrong]]] = []
+        known, undecided, proof = self._follow(known, undecided, forced)
+        if proof is None and undecided:
+            proof = self._split(known, undecided, depth)
+        for right, opposite in reversed(forced):
+            if proof is not None and right in proof.uses:
+                proof = proof.or_else(right, _Proof.of(opposite()))
+        return proof
+
+    def _follow(
+        self,
+        known: _Known,
+        undecided: Sequence[Supposition],
+        forced: list[tuple[Supposition, Callable[[], Wrong]]],
+    ) -> tuple[_Known, list[Supposition], _Proof | None]:
+        """Rule 2, until nothing new comes of it: what is known then, what is undecided; or what is wrong.
+
+        Adds to `forced` what follows, and what is wrong with the opposite."""
+        news = True
+        while news:
+            news, left, undecided = False, undecided, []
+            for pair in left:
+                first, second = self._cycle(known, pair), self._cycle(known, pair.opposite)
+                if first is not None and second is not None:
+                    return known, undecided, _Proof.of(first()).or_else(pair, _Proof.of(second()))
+                if first is not None:
+                    right, opposite = pair.opposite, first
+                elif second is not None:
+                    right, opposite = pair, second
+                else:
+                    undecided.append(pair)
+                    continue
+                forced.append((right, opposite))
+                after = self._suppose(known, right)
+                if isinstance(after, Wrong):
+                    return known, undecided, _Proof.of(after)
+                news = news or after is not known
+                known = after
+        return known, list(undecided), None
+
+    def _split(self, known: _Known, undecided: Sequence[Supposition], depth: int) -> _Proof | None:
+        """Rule 3."""
+        if depth == DEPTH_MAX:
+            raise TooLong
+        proofs: list[_Proof] = []
+        for supposition in (undecided[0], undecided[0].opposite):
+            after = self._suppose(known, supposition)
+            if isinstance(after, Wrong):
+                proof: _Proof | None = _Proof.of(after)
+            else:
+                proof = self.refute(after, undecided[1:], depth + 1)
+            if proof is None or supposition not in proof.uses:
+                return proof
+            proofs.append(proof)
+        return proofs[0].or_else(undecided[0], proofs[1])
+
+    def _cycle(self, known: _Known, supposition: Supposition) -> Callable[[], Wrong] | None:
+        """One that the supposition makes; None if it does not, or only by several of its edges."""
+        for edge in supposition.edges:
+            for source, target in self._nodes(edge):
+                self._work(1)
+                if known.reach[target] >> source & 1:
+                    return partial(self._shown, known, supposition, edge, source, target)
+        return None
+
+    def _suppose(self, known: _Known, supposition: Supposition) -> _Known | Wrong:
+        """The same if nothing is new."""
+        after = known
+        for edge in supposition.edges:
+            for source, target in self._nodes(edge):
+                if after.reach[target] >> source & 1:
+                    return self._shown(after, supposition, edge, source, target)
+                if after.reach[source] >> target & 1:
+                    continue
+                new = after.reach[target]
+                self._work(len(self._out))
+                after = _Known(
+                    [bits | new if bits >> source & 1 else bits for bits in after.reach], (supposition, known)
+                )
+        return after
+
+    def _nodes(self, edge: tuple[int, int, int]) -> tuple[tuple[int, int], ...]:
+        """The edge, as walks have it."""
+        source, target, kind = edge
+        if not self._twice:
+            return ((source, target),)
+        if kind == RW:
+            return ((2 * source, 2 * target + 1),)
+        return (2 * source, 2 * target), (2 * source + 1, 2 * target)
+
+    def _work(self, rounds: int) -> None:
+        self._left -= rounds
+        if self._left < 0:
+            raise TooLong
+
+    def _shown(
+        self, known: _Known, supposition: Supposition, edge: tuple[int, int, int], source: int, target: int
+    ) -> Wrong:
+        """A shortest cycle that takes the edge of the supposition."""
+        why = {edge: supposition}
+        out: dict[int, list[tuple[int, int]]] = {}
+        at = _Known([], (supposition, known))
+        while at.supposed is not None:
+            one, at = at.supposed
+            for other in one.edges:
+                why.setdefault(other, one)
+                for start, goal in self._nodes(other):
+                    out.setdefault(start, []).append((goal, other[2] + KINDS * SUPPOSED))
+        came: dict[int, tuple[int, int]] = {target: (-1, -1)}
+        waiting = deque([target])
+        while source not in came:
+            node = waiting.popleft()
+            for goal, how in [*self._out[node], *out.get(node, ())]:
+                if goal not in came:
+                    came[goal] = node, how
+                    waiting.append(goal)
+        steps: list[Step] = []
+        at_node = source
+        while at_node != target:
+            at_node, how = came[at_node]
+            premise, kind = divmod(how, KINDS)
+            if kind != LINK:
+                steps.append(Step(at_node // 2 if self._twice else at_node, kind, premise))
+        cycle = cycles.around([Step(edge[0], edge[2], SUPPOSED), *reversed(steps)])
+        used = {}
+        for step, to in zip(cycle, (*cycle[1:], cycle[0]), strict=True):
+            if step.premise == SUPPOSED:
+                other = step.transaction, to.transaction, step.kind
+                used[other] = why[other]
+        return Wrong(Cycle(type_of(self._family, self._level), self._level, cycle), used)
+
+
+# --- In words ------------------------------------------------------------------------------------------
+
+
+def _cases(history: History, wrong: Sequence[Wrong]) -> list[Case]:
+    return [
+        _case(history.explainer(), one, number, len(wrong)) for number, one in enumerate(wrong[:CASES_MAX], 1)
+    ]
+
+
+def _case(explainer: Explainer, wrong: Wrong, number: int, cases: int) -> Case:
+    return of_cycle(
+        _Supposing(explainer, wrong.supposed),
+        wrong.cycle,
+        lambda names: (
+            "Nobody saw in which order some writes came; whichever it was, there is such a cycle. "
+            f"Case {number} of {cases}, if "
+            + " and ".join(
+                _told(explainer.transactions, names, one) for one in dict.fromkeys(wrong.supposed.values())
+            )
+            + ". "
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Supposing:
+    """The explanation of a cycle that supposes something. Implements `cases.Explainer`."""
+
+    explainer: Explainer
+    supposed: dict[tuple[int, int, int], Supposition]
+
+    @property
+    def transactions(self) -> Transactions:
+        return self.explainer.transactions
+
+    def reason(self, names: Names, level: int, step: Step, to: int) -> Reason:
+        if step.premise != SUPPOSED:
+            return self.explainer.reason(names, level, step, to)
+        supposition = self.supposed[step.transaction, to, step.kind]
+        columns, first = self.transactions, supposition.first
+        key = columns.keys[columns.key[first.micro]]
+        value, later = (columns.name(int(columns.value[write.micro])) for write in supposition)
+        told = _told(columns, names, supposition)
+        if step.kind == WW:
+            return Reason(f"here {told}", key, value, later)
+        read = f"{names[step.transaction]} read {names[first.transaction]}'s {value_text(value)} in {key}"
+        return Reason(f"{read}, and here {told}", key, value, later)
+
+
+def _told(columns: Transactions, names: Names, supposition: Supposition) -> str:
+    one, other = (
+        f"{names[write.transaction]}'s {columns.name(int(columns.value[write.micro]))}"
+        for write in supposition
+    )
+    return f"{one} came before {other} in {columns.keys[columns.key[supposition.first.micro]]}"
