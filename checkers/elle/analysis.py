@@ -117,6 +117,9 @@ class _History(Protocol):
     inferred_effort: ClassVar[int]
     """How many plain dependencies an inferred one is worth, to a reader."""
 
+    explained: ClassVar[bool]
+    """Whether whatever has no cycles has an execution, too."""
+
     @property
     def edges(self) -> int: ...
 
@@ -150,7 +153,8 @@ def analyse(transactions: Transactions, workload: Workload, options: Options | N
     unsure: list[str] = []
     details: dict[str, Any] = {}
     highest = max(level for level, suffix in enumerate(LEVELS) if _needs(forbidden, suffix))
-    suspect, lowest = history.suspect(highest) or (history, highest + 1)
+    suspicion = history.suspect(highest)
+    suspect, lowest = suspicion or (history, highest + 1)
     known: dict[int, dict[str, int]] = {}
     for level in range(lowest, highest + 1):
         cyclic = cycles.find(
@@ -167,11 +171,12 @@ def analyse(transactions: Transactions, workload: Workload, options: Options | N
     unfinished = history.unfinished or suspect.unfinished
     if unfinished:
         unsure += [name for name in cycles.inferable() if name not in unsure]
-    if not forbidden.intersection([*found, *unsure]) and history.edges:
+    explained = suspicion is None and history.explained
+    if not explained and not forbidden.intersection([*found, *unsure]) and history.edges:
         try:
             hidden = orders.find(history, forbidden)
-        except orders.TooLong:
-            details["orders of unordered writes"] = "not all tried"
+        except orders.TooLong as error:
+            details["orders of writes that nobody saw"] = str(error)
         else:
             counts |= dict.fromkeys(hidden, 1)
             found |= hidden

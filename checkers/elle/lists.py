@@ -26,6 +26,7 @@ class ListAppend:
 
     inferred_effort: ClassVar[int] = 1
     unfinished: ClassVar[bool] = False
+    explained: ClassVar[bool] = True
     transactions: Transactions
     lists: _lists.Lists
     orders: _lists.Orders

@@ -11,7 +11,9 @@ Rules
    supposed on the way there is wrong; if nothing was, then so is the history.
 3. What neither is wrong of is supposed, and if need be, the opposite. A supposition that no cycle used need
    not be turned round. The proof is its cycles, each with what it supposes.
-4. The order in which the transactions were over is tried first, whole: mostly that is how it was.
+4. One order is tried first, whole: that of transactions executed one after the other, each as soon as what
+   has to be before it has been, and whoever read what it overwrites; those first whose writes nobody read,
+   as they are in nobody's way, and of them those that were over first.
 
 So a history of few enough transactions (TRANSACTIONS_MAX) is explained or refuted; or that takes too long
 (WORK_MAX), as it may: the question is NP-complete. Lists and registers that allow a family of cycles have an
@@ -25,9 +27,10 @@ snapshot isolation J. Zhang et al., "Viper", EuroSys 2023.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from heapq import heapify, heappop, heappush
 from itertools import combinations, pairwise
 from typing import NamedTuple, Protocol
 
@@ -43,8 +46,8 @@ from checkers.elle.transactions import Transactions
 from checkers.elle.words import Names, Reason, value_text
 
 TRANSACTIONS_MAX = 500
-WORK_MAX = 10_000_000
-"""Rounds of inner loops: a second or two."""
+WORK_MAX = 500_000
+"""Rounds of inner loops: half a second."""
 SUPPOSED = SERIALIZABLE + 1
 """What an edge takes for granted that is there by a supposition: see `_graph.NONE`."""
 DEPTH_MAX = 200
@@ -54,7 +57,7 @@ CASES_MAX = 8
 
 
 class TooLong(Exception):
-    """There are too many orders to try."""
+    """Not all orders were tried: says why."""
 
 
 class Write(NamedTuple):
@@ -74,24 +77,26 @@ def by_key(writes: dict[tuple[int, int], Write]) -> list[list[Write]]:
     return [those for those in keys.values() if len(those) > 1]
 
 
-class Supposition(NamedTuple):
-    """That one write came before another one of the key."""
+@dataclass(slots=True, eq=False)
+class Supposition:
+    """That one write came before another one of the key. Equal only to itself: there is one of each."""
 
     first: Write
     second: Write
+    edges: tuple[_Edge, ...] = field(init=False)
+    """Rule 1."""
 
-    @property
-    def opposite(self) -> Supposition:
-        return Supposition(self.second, self.first)
-
-    @property
-    def edges(self) -> Iterator[tuple[int, int, int]]:
-        """Source, target, kind: rule 1."""
+    def __post_init__(self) -> None:
         target = self.second.transaction
-        yield self.first.transaction, target, WW
-        for reader in self.first.readers:
-            if reader != target:
-                yield reader, target, RW
+        readers = (reader for reader in self.first.readers if reader != target)
+        edges = (self.first.transaction, target, WW), *((reader, target, RW) for reader in readers)
+        self.edges = edges
+
+
+_Edge = tuple[int, int, int]
+"""Source, target, kind."""
+_Pair = tuple[Supposition, Supposition]
+"""One of the two holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +119,9 @@ class _Proof:
     def of(cls, wrong: Wrong) -> _Proof:
         return cls((wrong,), frozenset(wrong.supposed.values()))
 
-    def or_else(self, supposition: Supposition, other: _Proof) -> _Proof:
-        """The one proves it if the supposition holds, the other if not."""
-        uses = (self.uses - {supposition}) | (other.uses - {supposition.opposite})
-        return _Proof(self.wrong + other.wrong, uses)
+    def or_else(self, other: _Proof, pair: _Pair) -> _Proof:
+        """The one proves it if one of the pair holds, the other if the other does."""
+        return _Proof(self.wrong + other.wrong, (self.uses | other.uses) - set(pair))
 
 
 class History(Protocol):
@@ -137,9 +141,8 @@ def find(history: History, forbidden: Collection[str]) -> dict[str, list[Case]]:
     """The anomaly that a history without any cycle of a forbidden kind has in whatever order its writes came:
     the cycles, and by which order each. None, if some order explains it. Raises TooLong."""
     if len(history.transactions) > TRANSACTIONS_MAX:
-        raise TooLong
-    completed = history.transactions.complete
-    keys = [sorted(writes, key=lambda write: completed[write.transaction]) for writes in history.unordered()]
+        raise TooLong(f"not tried, of more than {TRANSACTIONS_MAX} transactions")
+    keys = history.unordered()
     found: dict[str, list[Case]] = {}
     explained: list[tuple[int, int]] = []
     for level in reversed(range(len(LEVELS))):
@@ -147,7 +150,10 @@ def find(history: History, forbidden: Collection[str]) -> dict[str, list[Case]]:
             name, rank = type_of(family, level), FAMILIES.index(family)
             if name not in forbidden or any(rank <= other and level <= at for other, at in explained):
                 continue
-            wrong = refute(history.graph(level), family, level, keys)
+            graph = history.graph(level)
+            turn = _executed(graph, keys, history.transactions.complete)
+            in_turn = [sorted(writes, key=lambda write: turn[write.transaction]) for writes in keys]
+            wrong = refute(graph, family, level, in_turn)
             if wrong:
                 found = {name: _cases(history, wrong)}
             else:
@@ -164,9 +170,56 @@ def refute(graph: Graph, family: str, level: int, keys: Sequence[Sequence[Write]
     search = _Search(graph, family, level)
     if search.explains([Supposition(*pair) for writes in keys for pair in pairwise(writes)]):
         return ()
-    undecided = [Supposition(*pair) for writes in keys for pair in combinations(writes, 2)]
+    pairs = (pair for writes in keys for pair in combinations(writes, 2))
+    undecided = [(Supposition(one, other), Supposition(other, one)) for one, other in pairs]
     proof = search.refute(search.known(), undecided, 0)
     return proof.wrong if proof else ()
+
+
+def _executed(graph: Graph, keys: Sequence[Sequence[Write]], completed: NDArray[np.int64]) -> list[int]:
+    """Rule 4: the turn of each transaction; the last one, of those that never can be, as others were too
+    early."""
+    out: list[list[int]] = [[] for _ in range(graph.nodes)]
+    waits_for = [0] * graph.nodes
+    for source, target in zip(graph.source.tolist(), graph.target.tolist(), strict=True):
+        out[source].append(target)
+        waits_for[target] += 1
+    over = [at if at >= 0 else len(completed) for at in completed.tolist()]
+    over += [-1] * (graph.nodes - len(over))  # what is no transaction takes no time
+    writes: dict[int, list[tuple[int, Write]]] = {}
+    for key, those in enumerate(keys):
+        for write in those:
+            writes.setdefault(write.transaction, []).append((key, write))
+    is_read = {write.transaction for those in keys for write in those if write.readers}
+    rank = [(node in is_read, over[node], node) for node in range(graph.nodes)]
+    ready = [rank[node] for node in range(graph.nodes) if not waits_for[node]]
+    heapify(ready)
+    late: list[tuple[bool, int, int]] = []
+    """Those that would overwrite too early."""
+    unread: list[set[int]] = [set() for _ in keys]
+    """By key, who is still to read what is there now."""
+    turn = [graph.nodes] * graph.nodes
+    for number in range(graph.nodes):
+        while ready:
+            *_, node = heappop(ready)
+            if all(unread[key] <= {node} for key, _ in writes.get(node, ())):
+                break
+            late.append(rank[node])
+        else:
+            break
+        turn[node] = number
+        for readers in unread:
+            readers.discard(node)
+        for key, write in writes.get(node, ()):
+            unread[key] = set(write.readers)
+        for target in out[node]:
+            waits_for[target] -= 1
+            if not waits_for[target]:
+                heappush(ready, rank[target])
+        for one in late:
+            heappush(ready, one)
+        late.clear()
+    return turn
 
 
 class _Known(NamedTuple):
@@ -175,6 +228,10 @@ class _Known(NamedTuple):
     reach: list[int]
     """By node of the walks: the nodes that it leads to, and itself, as bits."""
     supposed: tuple[Supposition, _Known] | None
+
+
+_Forced = tuple[_Pair, Supposition, Callable[[], Wrong]]
+"""Of two, the one that holds, and what is wrong with the other."""
 
 
 class _Search:
@@ -215,63 +272,64 @@ class _Search:
                 reach[node] |= reach[target]
         return _Known(reach, None)
 
-    def refute(self, known: _Known, undecided: Sequence[Supposition], depth: int) -> _Proof | None:
+    def refute(self, known: _Known, undecided: Sequence[_Pair], depth: int) -> _Proof | None:
         """None if some order of what is undecided makes no cycle. Raises TooLong."""
-        forced: list[tuple[Supposition, Callable[[], Wrong]]] = []
+        forced: list[_Forced] = []
         known, undecided, proof = self._follow(known, undecided, forced)
         if proof is None and undecided:
             proof = self._split(known, undecided, depth)
-        for right, opposite in reversed(forced):
+        for pair, right, opposite in reversed(forced):
             if proof is not None and right in proof.uses:
-                proof = proof.or_else(right, _Proof.of(opposite()))
+                proof = proof.or_else(_Proof.of(opposite()), pair)
         return proof
 
     def _follow(
-        self,
-        known: _Known,
-        undecided: Sequence[Supposition],
-        forced: list[tuple[Supposition, Callable[[], Wrong]]],
-    ) -> tuple[_Known, list[Supposition], _Proof | None]:
+        self, known: _Known, undecided: Sequence[_Pair], forced: list[_Forced]
+    ) -> tuple[_Known, Sequence[_Pair], _Proof | None]:
         """Rule 2, until nothing new comes of it: what is known then, what is undecided; or what is wrong.
 
         Adds to `forced` what follows, and what is wrong with the opposite."""
         news = True
         while news:
-            news, left, undecided = False, undecided, []
+            news, left = False, undecided
+            still: list[_Pair] = []
             for pair in left:
-                first, second = self._cycle(known, pair), self._cycle(known, pair.opposite)
-                if first is not None and second is not None:
-                    return known, undecided, _Proof.of(first()).or_else(pair, _Proof.of(second()))
-                if first is not None:
-                    right, opposite = pair.opposite, first
-                elif second is not None:
-                    right, opposite = pair, second
+                one, other = pair
+                wrong, otherwise = self._cycle(known, one), self._cycle(known, other)
+                if wrong is not None and otherwise is not None:
+                    return known, still, _Proof.of(wrong()).or_else(_Proof.of(otherwise()), pair)
+                if wrong is not None:
+                    right, opposite = other, wrong
+                elif otherwise is not None:
+                    right, opposite = one, otherwise
                 else:
-                    undecided.append(pair)
+                    still.append(pair)
                     continue
-                forced.append((right, opposite))
+                forced.append((pair, right, opposite))
                 after = self._suppose(known, right)
                 if isinstance(after, Wrong):
-                    return known, undecided, _Proof.of(after)
+                    return known, still, _Proof.of(after)
                 news = news or after is not known
                 known = after
-        return known, list(undecided), None
+            undecided = still
+        return known, undecided, None
 
-    def _split(self, known: _Known, undecided: Sequence[Supposition], depth: int) -> _Proof | None:
+    def _split(self, known: _Known, undecided: Sequence[_Pair], depth: int) -> _Proof | None:
         """Rule 3."""
         if depth == DEPTH_MAX:
-            raise TooLong
+            raise TooLong("there are too many to try them all")
+        pair, *rest = undecided
         proofs: list[_Proof] = []
-        for supposition in (undecided[0], undecided[0].opposite):
+        for supposition in pair:
             after = self._suppose(known, supposition)
             if isinstance(after, Wrong):
                 proof: _Proof | None = _Proof.of(after)
             else:
-                proof = self.refute(after, undecided[1:], depth + 1)
+                proof = self.refute(after, rest, depth + 1)
             if proof is None or supposition not in proof.uses:
                 return proof
             proofs.append(proof)
-        return proofs[0].or_else(undecided[0], proofs[1])
+        return proofs[0].or_else(proofs[1], pair)
 
     def _cycle(self, known: _Known, supposition: Supposition) -> Callable[[], Wrong] | None:
         """One that the supposition makes; None if it does not, or only by several of its edges."""
@@ -310,7 +368,7 @@ class _Search:
     def _work(self, rounds: int) -> None:
         self._left -= rounds
         if self._left < 0:
-            raise TooLong
+            raise TooLong("there are too many to try them all")
 
     def _shown(
         self, known: _Known, supposition: Supposition, edge: tuple[int, int, int], source: int, target: int
@@ -390,7 +448,9 @@ class _Supposing:
         supposition = self.supposed[step.transaction, to, step.kind]
         columns, first = self.transactions, supposition.first
         key = columns.keys[columns.key[first.micro]]
-        value, later = (columns.name(int(columns.value[write.micro])) for write in supposition)
+        value, later = (
+            columns.name(int(columns.value[write.micro])) for write in (first, supposition.second)
+        )
         told = _told(columns, names, supposition)
         if step.kind == WW:
             return Reason(f"here {told}", key, value, later)
@@ -401,6 +461,6 @@ class _Supposing:
 def _told(columns: Transactions, names: Names, supposition: Supposition) -> str:
     one, other = (
         f"{names[write.transaction]}'s {columns.name(int(columns.value[write.micro]))}"
-        for write in supposition
+        for write in (supposition.first, supposition.second)
     )
     return f"{one} came before {other} in {columns.keys[columns.key[supposition.first.micro]]}"

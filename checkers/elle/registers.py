@@ -22,7 +22,7 @@ from checkers.elle.transactions import NIL, READ, Transactions
 from checkers.elle.words import Names, Reason, order_reason
 from harness.history import FAIL, OK
 
-ROUNDS_MAX = 30
+ROUNDS_MAX = 300
 WORK_MAX = 10_000_000_000
 """Edges times chains that one inference may cost: some ten seconds."""
 PART_MAX = 2000
@@ -39,6 +39,7 @@ class RwRegister:
     """One history's registers."""
 
     inferred_effort: ClassVar[int] = 4
+    explained: ClassVar[bool] = False
     transactions: Transactions
     registers: _registers.Registers
     saw: NDArray[np.int64]
