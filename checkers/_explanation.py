@@ -45,9 +45,9 @@ class ByZones:
         self.ends = ends
         self.mine = np.flatnonzero(columns.key == key)
         writers = self.mine[columns.written[self.mine] >= 0]
-        self.writers = dict(zip(columns.written[writers].tolist(), writers.tolist(), strict=True))
-        completed = self.mine[columns.finish[self.mine] < columns.horizon]
-        self.completed = dict(zip(columns.finish[completed].tolist(), completed.tolist(), strict=True))
+        self.writers = np.full(columns.values, -1, np.int64)
+        """By id of a value: who wrote it, or -1."""
+        self.writers[columns.written[writers]] = writers
 
     def evidence(self, found: int, shown: list[int]) -> Evidence:
         from checkers import _zones
@@ -160,12 +160,12 @@ class ByZones:
         found: list[int] = []
         at = later
         if columns.kind[at] != CAS:
-            at = self.writers[int(columns.observed[at])]
+            [at] = self._writer_of(at)
         while columns.kind[at] == CAS:
             found.append(at)
             if columns.observed[at] == columns.observed[earlier]:
                 break
-            at = self.writers[int(columns.observed[at])]
+            [at] = self._writer_of(at)
         return list(dict.fromkeys([found[-1], found[0]])) if found else []
 
     def _conflict(self, f_a: int, s_a: int, f_b: int, s_b: int) -> tuple[str, str, list[int]]:
@@ -181,10 +181,9 @@ class ByZones:
         for old_writer in self._writer_of(s_a):
             if columns.finish[old_writer] < columns.start[s_b]:
                 f_a = old_writer
-        observers = np.isin(columns.observed[self.mine], self._block(new_writer))
         kind = "Stale read"
         note = ""
-        if not observers.any():
+        if not self._was_observed(self._block(new_writer)):
             if self._moved_on(new_writer):
                 note = f" (nobody read {self._written(new_writer)} before it was overwritten)"
             else:
@@ -203,36 +202,48 @@ class ByZones:
     def _witness(self, at: int) -> int:
         """The operation whose completion proves that this one had happened: itself, or if it crashed, the
         first to complete of those that observed its value, directly or through other crashed ones."""
-        witness: int = self.completed.get(int(self.ends[at]), at)
-        return witness
+        if self.columns.finish[at] == self.ends[at] or self.ends[at] >= self.columns.horizon:
+            return at
+        [witness] = self.mine[self.columns.finish[self.mine] == self.ends[at]].tolist()
+        return int(witness)
 
     def _moved_on(self, writer: int) -> bool:
         """Whether anybody observed a value that was written after this write had completed."""
         columns = self.columns
         writes = columns.written[self.mine] >= 0
         later = self.mine[writes & (columns.start[self.mine] > columns.finish[writer])]
-        return bool(np.isin(columns.observed[self.mine], columns.written[later]).any())
+        return self._was_observed(columns.written[later])
+
+    def _was_observed(self, values: Sequence[int] | NDArray[np.int64]) -> bool:
+        """Whether anybody observed one of these values."""
+        observed = self.columns.observed[self.mine]
+        wanted = np.zeros(self.columns.values, np.bool_)
+        wanted[values] = True
+        return bool(wanted[observed[observed >= 0]].any())
 
     def _writer_of(self, observer: int) -> list[int]:
-        writer = self.writers.get(int(self.columns.observed[observer]))
-        return [] if writer is None else [writer]
+        """Of the value that the operation observed: nobody, of the initial one."""
+        value = self.columns.observed[observer]
+        writer = int(self.writers[value]) if value >= 0 else -1
+        return [] if writer < 0 else [writer]
 
     def _root(self, at: int) -> int:
         """The plain write at the head of the operation's block."""
         columns = self.columns
         while columns.kind[at] != WRITE:
-            at = self.writers[int(columns.observed[at])]
+            [at] = self._writer_of(at)
         return at
 
-    def _block(self, root: int) -> NDArray[np.int64]:
+    def _block(self, root: int) -> list[int]:
         """The values of the block: the root's, and those that cas made of it."""
         columns = self.columns
         values = [int(columns.written[root])]
         cas = self.mine[(columns.kind[self.mine] == CAS) & (self.ends[self.mine] < columns.horizon)]
-        successors = dict(zip(columns.observed[cas].tolist(), columns.written[cas].tolist(), strict=True))
-        while values[-1] in successors:
-            values.append(successors[values[-1]])
-        return np.array(values)
+        successor = np.full(columns.values, -1, np.int64)
+        successor[columns.observed[cas]] = columns.written[cas]
+        while successor[values[-1]] >= 0:
+            values.append(int(successor[values[-1]]))
+        return values
 
 
 def two_places(history: History, found: TwoPlaces) -> Evidence:

@@ -143,7 +143,8 @@ class _Keys:
                     words = ByVersions(self.history, columns, key)
                     self._add_invalid(key, partial(words.evidence, int(found[key]), shown[key].tolist()))
         self._search_all(_left(columns, np.flatnonzero(general & sound)))
-        return self._verdict(len(columns.row), len(np.unique(columns.key)))
+        keys = np.bincount(columns.key, minlength=1)
+        return self._verdict(len(columns.row), int(np.count_nonzero(keys)))
 
     def _by_zones(self, columns: Registers, texts: Sequence[str] | None = None) -> NDArray[np.bool_]:
         """Judge registers whose values are written once; which keys are sound."""
