@@ -159,8 +159,8 @@ def select(
 def restrict(
     kind: Bytes, key: Shorts, observed: Ints, written: Ints, keys: int, values: int
 ) -> tuple[NDArray[np.bool_], Bytes, Ints, Ints]:
-    """Keys of which zones tell only a part; and the operations without what zones do not apply to: values
-    written more than once, and failed cas. (-1, -1): nothing is left of it."""
+    """Keys of which zones tell only a part; and the operations (a copy, if there are such keys) without what
+    zones do not apply to: values written more than once, and failed cas. (-1, -1): nothing is left of it."""
     writers = np.zeros(values, np.int32)
     writers[:keys] = 1  # the initial values were there
     for i in range(len(kind)):
@@ -168,17 +168,21 @@ def restrict(
             # A cas of a value to itself makes it once more.
             writers[written[i]] += 1 if observed[i] != written[i] else 2
     part = np.zeros(keys, np.bool_)
+    for i in range(len(kind)):
+        saw, left = observed[i], written[i]
+        several = (saw >= 0 and writers[saw] > 1) or (left >= 0 and writers[left] > 1)
+        if several or kind[i] == FAILED_CAS:
+            part[key[i]] = True
+    if not part.any():
+        return part, kind, observed, written
     kind, observed, written = kind.copy(), observed.copy(), written.copy()
     for i in range(len(kind)):
         if kind[i] == FAILED_CAS:
-            part[key[i]] = True
             observed[i] = -1
         if observed[i] >= 0 and writers[observed[i]] > 1:
-            part[key[i]] = True
             observed[i] = -1
             kind[i] = WRITE
         if written[i] >= 0 and writers[written[i]] > 1:
-            part[key[i]] = True
             written[i] = -1
             kind[i] = READ
     return part, kind, observed, written
