@@ -45,7 +45,7 @@ from checkers.elle.graph import LEVELS, Graph
 from checkers.elle.transactions import Transactions
 from checkers.elle.words import Names, Reason, value_text
 
-TRANSACTIONS_MAX = 500
+TRANSACTIONS_MAX = 5000
 WORK_MAX = 500_000
 """Rounds of inner loops: half a second."""
 SUPPOSED = SERIALIZABLE + 1
@@ -170,9 +170,7 @@ def refute(graph: Graph, family: str, level: int, keys: Sequence[Sequence[Write]
     search = _Search(graph, family, level)
     if search.explains([Supposition(*pair) for writes in keys for pair in pairwise(writes)]):
         return ()
-    pairs = (pair for writes in keys for pair in combinations(writes, 2))
-    undecided = [(Supposition(one, other), Supposition(other, one)) for one, other in pairs]
-    proof = search.refute(search.known(), undecided, 0)
+    proof = search.refute(search.known(), search.pairs(keys), 0)
     return proof.wrong if proof else ()
 
 
@@ -187,9 +185,12 @@ def _executed(graph: Graph, keys: Sequence[Sequence[Write]], completed: NDArray[
     over = [at if at >= 0 else len(completed) for at in completed.tolist()]
     over += [-1] * (graph.nodes - len(over))  # what is no transaction takes no time
     writes: dict[int, list[tuple[int, Write]]] = {}
+    reads: dict[int, list[int]] = {}
     for key, those in enumerate(keys):
         for write in those:
             writes.setdefault(write.transaction, []).append((key, write))
+            for reader in write.readers:
+                reads.setdefault(reader, []).append(key)
     is_read = {write.transaction for those in keys for write in those if write.readers}
     rank = [(node in is_read, over[node], node) for node in range(graph.nodes)]
     ready = [rank[node] for node in range(graph.nodes) if not waits_for[node]]
@@ -208,8 +209,8 @@ def _executed(graph: Graph, keys: Sequence[Sequence[Write]], completed: NDArray[
         else:
             break
         turn[node] = number
-        for readers in unread:
-            readers.discard(node)
+        for key in reads.get(node, ()):
+            unread[key].discard(node)
         for key, write in writes.get(node, ()):
             unread[key] = set(write.readers)
         for target in out[node]:
@@ -271,6 +272,12 @@ class _Search:
             for target, _ in self._out[node]:
                 reach[node] |= reach[target]
         return _Known(reach, None)
+
+    def pairs(self, keys: Sequence[Sequence[Write]]) -> list[_Pair]:
+        """All that could be supposed. Raises TooLong."""
+        self._work(sum(len(writes) ** 2 for writes in keys))
+        pairs = (pair for writes in keys for pair in combinations(writes, 2))
+        return [(Supposition(one, other), Supposition(other, one)) for one, other in pairs]
 
     def refute(self, known: _Known, undecided: Sequence[_Pair], depth: int) -> _Proof | None:
         """None if some order of what is undecided makes no cycle. Raises TooLong."""
