@@ -428,7 +428,7 @@ def _case(explainer: Explainer, wrong: Wrong, number: int, cases: int) -> Case:
         _Supposing(explainer, wrong.supposed),
         wrong.cycle,
         lambda names: (
-            "Nobody saw in which order some writes came; whichever it was, there is such a cycle. "
+            "Nobody saw in which order some writes came, and whichever it was, there is such a cycle. "
             f"Case {number} of {cases}, if "
             + " and ".join(
                 _told(explainer.transactions, names, one) for one in dict.fromkeys(wrong.supposed.values())
@@ -460,9 +460,9 @@ class _Supposing:
         )
         told = _told(columns, names, supposition)
         if step.kind == WW:
-            return Reason(f"here {told}", key, value, later)
+            return Reason(f"supposing that {told}, which nobody saw", key, value, later)
         read = f"{names[step.transaction]} read {names[first.transaction]}'s {value_text(value)} in {key}"
-        return Reason(f"{read}, and here {told}", key, value, later)
+        return Reason(f"{read}, and supposing that {told}, which nobody saw", key, value, later)
 
 
 def _told(columns: Transactions, names: Names, supposition: Supposition) -> str:

@@ -138,12 +138,12 @@ def test_each_case_says_what_it_supposes() -> None:
     analysis = analyse(history, "rw-register", Options(("snapshot-isolation",)))
     told = [evidence.summary for evidence in analysis.verdict().evidence]
     assert analysis.counts["G-nonadjacent-item"] == 1
-    either = "Nobody saw in which order some writes came; whichever it was, there is such a cycle."
+    either = "Nobody saw in which order some writes came, and whichever it was, there is such a cycle."
     for summary, number, order in zip(
         told, "12", ("T3's 5 came before T4's 6 in y", "T4's 6 came before T3's 5 in y"), strict=True
     ):
         assert summary.startswith(f"G-nonadjacent-item: {either} Case {number} of 2, if {order}. T1: ")
-        assert f": here {order};" in summary
+        assert f": supposing that {order}, which nobody saw;" in summary
 
 
 def test_that_not_all_orders_were_tried_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
