@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkers.elle import orders
@@ -92,6 +92,7 @@ def graph_of(case: Case) -> Graph:
 
 
 @pytest.mark.parametrize("family", [ANY, NOT_IN_A_ROW])
+@settings(deadline=None)  # kernels are loaded
 @given(case=cases())
 def test_what_is_refuted_is_wrong_in_every_order_and_nothing_else_is(family: str, case: Case) -> None:
     wrong = refute(graph_of(case), family, 0, case.keys)
@@ -103,6 +104,7 @@ def test_what_is_refuted_is_wrong_in_every_order_and_nothing_else_is(family: str
 
 
 @pytest.mark.parametrize("family", [ANY, NOT_IN_A_ROW])
+@settings(deadline=None)  # kernels are loaded
 @given(case=cases())
 def test_a_proof_has_a_cycle_for_every_order(family: str, case: Case) -> None:
     wrong = refute(graph_of(case), family, 0, case.keys)
