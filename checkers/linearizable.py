@@ -137,11 +137,15 @@ class _Keys:
         versions = _versioned.versions_of(self.history, columns)
         if versions is not None:
             found, shown = versions
+
+            def evidence(key: int) -> Evidence:
+                words = ByVersions(self.history, columns, key)
+                return words.evidence(int(found[key]), shown[key].tolist())
+
             for key in np.flatnonzero(sound & (found < _versioned.UNDECIDED)).tolist():
                 general[key] = False
                 if found[key] != _versioned.IN_ORDER:
-                    words = ByVersions(self.history, columns, key)
-                    self._add_invalid(key, partial(words.evidence, int(found[key]), shown[key].tolist()))
+                    self._add_invalid(key, partial(evidence, key))
         self._search_all(_left(columns, np.flatnonzero(general & sound)))
         keys = np.bincount(columns.key, minlength=1)
         return self._verdict(len(columns.row), int(np.count_nonzero(keys)))
@@ -151,9 +155,13 @@ class _Keys:
         from checkers import _zones
 
         found, shown, ends = _zones.zones_of(columns)
-        for key in np.flatnonzero(found).tolist():
+
+        def evidence(key: int) -> Evidence:
             words = ByZones(self.history, columns, key, ends, texts)
-            self._add_invalid(key, partial(words.evidence, int(found[key]), shown[key].tolist()))
+            return words.evidence(int(found[key]), shown[key].tolist())
+
+        for key in np.flatnonzero(found).tolist():
+            self._add_invalid(key, partial(evidence, key))
         sound: NDArray[np.bool_] = found == _zones.SOUND
         return sound
 

@@ -2,9 +2,11 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from checkers._explanation import ByZones
 from checkers.linearizable import Linearizable
 from checkers.models import UnknownModel
 from harness.history import History, Op
@@ -270,3 +272,25 @@ def test_a_mutex_held_twice_is_found(recorded: Recorded) -> None:
         (3, 1, "ok", "acquire"),
     )
     assert Linearizable(model="mutex").check(history).valid == "invalid"
+
+
+def test_only_what_is_shown_is_put_into_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words take time and memory in proportion to the history: for each bad key, they would be quadratic."""
+    told: list[ByZones] = []
+    begin = ByZones.__init__
+
+    def counted(self: ByZones, *arguments: Any) -> None:
+        told.append(self)
+        begin(self, *arguments)
+
+    monkeypatch.setattr(ByZones, "__init__", counted)
+    ops: list[Op] = []
+    for key in range(20):
+        for f, value in (("write", 1), ("write", 2), ("read", 1)):
+            for type_ in ("invoke", "ok"):
+                ops.append(
+                    Op(index=len(ops), time=len(ops), type=type_, process=0, f=f, value=value, key=key)
+                )
+    verdict = Linearizable(evidence_max=2).check(History(ops))
+    assert "20 of 20 keys" in verdict.summary
+    assert len(verdict.evidence) == len(told) == 2
