@@ -105,7 +105,7 @@ class Analysis:
         return f"No anomaly that {promised} forbids among {count} transactions{beside}."
 
 
-class _History(Protocol):
+class History(Protocol):
     """`lists.ListAppend` or `registers.RwRegister`."""
 
     @property
@@ -127,7 +127,7 @@ class _History(Protocol):
     def unfinished(self) -> bool:
         """Whether less was inferred than can be."""
 
-    def suspect(self, level: int) -> tuple[_History, int] | None: ...
+    def suspect(self, level: int) -> tuple[History, int] | None: ...
 
     def graph(self, level: int) -> graph.Graph: ...
 
@@ -194,7 +194,7 @@ def analyse(transactions: Transactions, workload: Workload, options: Options | N
     )
 
 
-def _history(transactions: Transactions, workload: Workload) -> _History:
+def _history(transactions: Transactions, workload: Workload) -> History:
     if workload == "list-append":
         from checkers.elle.lists import ListAppend
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import combinations, pairwise
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,9 @@ from checkers.elle.cycles import FAMILIES, Cycle, Step, type_of
 from checkers.elle.graph import LEVELS, Graph
 from checkers.elle.transactions import Transactions
 from checkers.elle.words import Names, Reason, value_text
+
+if TYPE_CHECKING:
+    from checkers.elle.analysis import History
 
 TRANSACTIONS_MAX = 5000
 WORK_MAX = 500_000
@@ -122,19 +125,6 @@ class _Proof:
     def or_else(self, other: _Proof, pair: _Pair) -> _Proof:
         """The one proves it if one of the pair holds, the other if the other does."""
         return _Proof(self.wrong + other.wrong, (self.uses | other.uses) - set(pair))
-
-
-class History(Protocol):
-    """`lists.ListAppend` or `registers.RwRegister`."""
-
-    @property
-    def transactions(self) -> Transactions: ...
-
-    def graph(self, level: int) -> Graph: ...
-
-    def unordered(self) -> list[list[Write]]: ...
-
-    def explainer(self) -> Explainer: ...
 
 
 def find(history: History, forbidden: Collection[str]) -> dict[str, list[Case]]:
@@ -240,6 +230,9 @@ _Forced = tuple[_Pair, Supposition, Callable[[], Wrong]]
 """Of two, the one that holds, and what is wrong with the other."""
 
 
+_EVERY = np.ones(KINDS * (SUPPOSED + 1), np.bool_)
+
+
 class _Search:
     def __init__(self, graph: Graph, family: str, level: int) -> None:
         self._graph = graph
@@ -248,7 +241,8 @@ class _Search:
         self._twice = family == "G-nonadjacent"
         """Whether a transaction is two nodes, the second one for who comes there by an anti-dependency."""
         self._left = WORK_MAX
-        first, to, how = self._walks(graph)
+        self._rows = self._walks(graph)
+        first, to, how = self._rows
         ways = list(zip(to.tolist(), how.tolist(), strict=True))
         self._out = [ways[low:high] for low, high in pairwise(first.tolist())]
 
@@ -256,9 +250,8 @@ class _Search:
         edges = [edge for supposition in suppositions for edge in supposition.edges]
         source, target, kind = np.array(edges, np.int32).reshape(-1, 3).T
         more = Graph(self._graph.transactions, self._graph.nodes, source, target, kind.astype(np.int8))
-        first, to, how = self._walks(self._graph.with_edges(more))
-        every = np.ones(KINDS * KINDS, np.bool_)
-        return _graph.components(first, to, how, every)[1] == len(first) - 1
+        rows = self._walks(self._graph.with_edges(more))
+        return _graph.components(*rows, _EVERY)[1] == len(self._out)
 
     def _walks(self, graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int8]]:
         """The graph whose cycles are those of the family."""
@@ -271,7 +264,7 @@ class _Search:
     def known(self) -> _Known:
         """What holds whatever the order."""
         reach = [0] * len(self._out)
-        component, _ = _graph.components(*self._walks(self._graph), np.ones(KINDS * KINDS, np.bool_))
+        component, _ = _graph.components(*self._rows, _EVERY)
         for node in np.argsort(component).tolist():
             reach[node] = 1 << node
             for target, _ in self._out[node]:
