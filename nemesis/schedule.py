@@ -65,7 +65,7 @@ def faults(name: str, targets: Sequence[Any], timing: Timing, random: Random) ->
     least_period = max(timing.period, least_seconds / (_LATEST_STOP - _LATEST_START))
     count = max(2, int((timing.time_limit - lead_in) / least_period))
     period = (timing.time_limit - lead_in) / count
-    brief = timing.period if timing.long_fault_seconds else period
+    brief = min(period, timing.period) if timing.long_fault_seconds else period
     schedule: list[Operation] = []
     for turn, target in enumerate(_draw(targets, count, random)):
         start = lead_in + (turn + random.uniform(0.0, _LATEST_START)) * period

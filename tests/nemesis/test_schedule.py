@@ -76,6 +76,13 @@ def test_a_workload_can_have_one_fault_in_two_longer_and_the_last_is_brief(turns
     assert all(long > 18.999 for long in lasted[-2::-2])
 
 
+@given(time_limit=st.floats(5.0, 40.0), seed=st.integers(0, 2**32))
+def test_in_a_run_too_short_for_that_the_last_is_still_the_brief_one(time_limit: float, seed: int) -> None:
+    schedule = faults("kill", TARGETS, Timing(time_limit, long_fault_seconds=19.0), Random(seed))
+    first, first_stop, last, last_stop = (time_of(operation) / SECOND for operation in schedule)
+    assert last_stop - last < first_stop - first
+
+
 @given(time_limit=st.floats(3.0, 60.0), seed=st.integers(0, 2**32))
 def test_short_reigns_hit_leaders_only_and_each_sooner_than_the_next_can_be_elected(
     time_limit: float, seed: int
